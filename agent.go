@@ -1,0 +1,156 @@
+package muster
+
+import (
+	"context"
+	"time"
+)
+
+// AgentAPI is the version of the agents' API, sent in AgentAPIHeader by agents.
+const (
+	AgentAPI       = "1"
+	AgentAPIHeader = "Muster-Agent-API"
+)
+
+// The agents' API, all below /agent/v1. Every route but the first wants the
+// workload-identity token of the launch's allocation as bearer token:
+//
+//	GET  /binary/{sha256}                                          the agent itself, for Nomad's artifact block
+//	POST /launches/{launch}/claim                                  ClaimRequest → Assignment
+//	POST /launches/{launch}/report                                 Report → Orders; held back up to Report.WaitSeconds while there is nothing to say
+//	GET  /launches/{launch}/uploads/{sha256}                       the bytes of an upload that the spec names
+//	PUT  /launches/{launch}/instances/{i}/logs/{stream}/{offset}   bytes, at most MaxChunk → ChunkAnswer
+//	POST /launches/{launch}/metrics                                MetricsReport → nothing (204)
+//	PUT  /launches/{launch}/instances/{i}/artifacts/{path...}      bytes; header ContentSHA256Header → Artifact
+//
+// A token whose launch is over, or that belongs to another launch, is
+// CodeForbidden. A claim that is refused is CodeConflict: the agent exits with
+// ExitRefused and does nothing else.
+const (
+	ContentSHA256Header = "Content-SHA256"
+	ExitRefused         = 42 // of an agent whose claim was refused
+	IdentityName        = "muster"
+	IdentityAudience    = "muster"
+	LaunchMeta          = "muster_launch"       // dispatch meta: the launch's id
+	InstallationMeta    = "muster_installation" // meta of every job that Muster registers
+)
+
+// The variables by which a shape tells the agent where it is.
+const (
+	AgentServersVar = "MUSTER_SERVERS"  // URLs, comma-separated
+	AgentConsulVar  = "MUSTER_CONSUL"   // the Consul service to look servers up with; may be empty
+	AgentDirVar     = "MUSTER_NODE_DIR" // client meta muster_dir; may be empty
+	AgentNodeVar    = "MUSTER_NODE_ID"
+	AgentUserVar    = "MUSTER_RUN_AS" // the run-as user; empty is nobody
+	AgentFenceVar   = "MUSTER_FENCE"  // seconds
+)
+
+// DefaultMusterDir is the node's Muster folder where client meta muster_dir
+// names none. Below it comes one folder a node, by node id.
+const DefaultMusterDir = "/var/lib/muster"
+
+// ClaimRequest is an agent's first call. The server finds group and index
+// through the allocation; the boot id tells a rebooted node from a new one.
+type ClaimRequest struct {
+	BootID  string   `json:"boot_id"`
+	Version string   `json:"version"`         // of the agent
+	Notes   []string `json:"notes,omitempty"` // what is missing on this node, such as "not root"
+}
+
+// Assignment is the answer to a claim that was won: everything the agent must
+// know to execute its instance of the attempt.
+type Assignment struct {
+	Launch        string   `json:"launch"`
+	Installation  string   `json:"installation"`
+	Workspace     string   `json:"workspace"`
+	Experiment    string   `json:"experiment"`
+	ExperimentID  string   `json:"experiment_id"`
+	Run           string   `json:"run"`
+	Attempt       int      `json:"attempt"`
+	Instance      int      `json:"instance"`       // index within the launch; also the node rank
+	InstanceCount int      `json:"instance_count"` // of all groups
+	Group         string   `json:"group"`
+	GPUs          int      `json:"gpus"`
+	Spec          Spec     `json:"spec"`
+	Servers       []string `json:"servers"`
+}
+
+// Report tells what an instance is doing. An agent reports on change, and
+// otherwise keeps one report waiting to hear Orders.
+type Report struct {
+	Attempt     int           `json:"attempt"`
+	Instance    int           `json:"instance"`
+	Phases      []PhaseChange `json:"phases"`           // all so far
+	Notes       []string      `json:"notes,omitempty"`  // all so far: things worth knowing, such as "input data: ro_mount acts as download"
+	Result      *Result       `json:"result,omitempty"` // the last report
+	Stopping    bool          `json:"stopping"`         // it has heard "stop"
+	WaitSeconds int           `json:"wait_seconds"`     // how long the answer may be held back, at most 60
+}
+
+// Orders is the answer to a report.
+type Orders struct {
+	Stop    StopReason `json:"stop,omitempty"` // end: signal, grace time, uploads, exit
+	Go      bool       `json:"go"`             // every instance has claimed: an agent of a gang leaves phase peers
+	Servers []string   `json:"servers"`
+
+	News bool `json:"-"` // the report said something that was not known
+}
+
+// ChunkAnswer says how many bytes are kept of the chunk at that offset: fewer
+// than were sent when an earlier, shorter try was kept. The next chunk begins
+// behind them.
+type ChunkAnswer struct {
+	Kept int64 `json:"kept"`
+}
+
+// MetricsReport is a batch of what a run logged.
+type MetricsReport struct {
+	Attempt  int         `json:"attempt"`
+	Instance int         `json:"instance"`
+	Batch    int64       `json:"batch"` // numbered from 0
+	Metrics  []Metric    `json:"metrics,omitempty"`
+	Params   []Parameter `json:"params,omitempty"`
+}
+
+// Allocation is what a workload identity says about its holder, looked up in
+// Nomad.
+type Allocation struct {
+	ID        string
+	Namespace string
+	ChildID   string // the dispatched job
+	ParentID  string // the parameterized job
+	Token     string // the idempotency token of the dispatch
+	Launch    string // from the dispatch's meta
+	Group     string
+	Index     int // within the group
+	NodeID    string
+	NodeName  string
+	Terminal  bool // it is no longer meant to run
+}
+
+// Identities checks workload identities.
+type Identities interface {
+	// Identify returns the allocation whose token this is. A token that is
+	// expired, forged or for another audience is CodeUnauthenticated.
+	Identify(ctx context.Context, token string) (*Allocation, error)
+}
+
+// Claims keeps who executes what, on behalf of agents.
+type Claims interface {
+	// FindLaunch returns a launch with its instances.
+	FindLaunch(ctx context.Context, id string) (*Launch, error)
+	// Claim gives the instance of the allocation's group and index to it, or is
+	// CodeConflict, with an event that says why: another allocation has it, the
+	// child is not the launch's own, the launch is over.
+	Claim(ctx context.Context, a *Allocation, bootID string, notes []string) (*Assignment, error)
+	// Report keeps what changed and answers what is wanted of the launch;
+	// Servers is left to the caller.
+	Report(ctx context.Context, launch string, r *Report) (*Orders, error)
+	// Heard keeps, in one transaction, when instances were last heard of.
+	Heard(ctx context.Context, at map[InstanceID]time.Time) error
+}
+
+// InstanceID names an instance.
+type InstanceID struct {
+	Launch string
+	Index  int
+}

@@ -1,0 +1,117 @@
+package muster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Artifact is a file that a run produced, kept after its node is gone. Its path
+// begins with "outputs/" for the ./outputs folder and with the output's name
+// for a named one.
+type Artifact struct {
+	Path      string    `json:"path"`
+	Size      int64     `json:"size"`   // bytes
+	SHA256    string    `json:"sha256"` // hex
+	Attempt   int       `json:"attempt"`
+	Instance  int       `json:"instance"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Artifacts keeps the rows of artifacts; the bytes are a Blobs'.
+type Artifacts interface {
+	PutArtifact(ctx context.Context, runID int64, a *Artifact) error // replaces one of the same path
+	FindArtifact(ctx context.Context, runID int64, path string) (*Artifact, error)
+	ListArtifacts(ctx context.Context, runID int64) ([]*Artifact, error) // by path
+}
+
+// Blobs keeps bytes by key. Keys are slash-separated paths without "..".
+type Blobs interface {
+	// Put stores what r holds and returns its size and SHA-256 in hex. When it
+	// returns without an error the bytes are durable; before that the key is as
+	// it was.
+	Put(ctx context.Context, key string, r io.Reader) (size int64, sha256 string, err error)
+	// Open returns the bytes from offset on; CodeNotFound without the key.
+	Open(ctx context.Context, key string, offset int64) (io.ReadCloser, error)
+	// Size returns the size of what the key holds; CodeNotFound without it.
+	Size(ctx context.Context, key string) (int64, error)
+}
+
+// UploadKey is the key of an upload of a workspace.
+func UploadKey(workspaceID int64, sha256 string) string {
+	return fmt.Sprintf("uploads/%d/%s", workspaceID, sha256)
+}
+
+// ArtifactKey is the key of an artifact's bytes.
+func ArtifactKey(runID int64, attempt, instance int, path string) string {
+	return fmt.Sprintf("runs/%d/%d/%d/artifacts/%s", runID, attempt, instance, path)
+}
+
+// Stream is one of a process's two outputs.
+type Stream string
+
+// The streams.
+const (
+	Stdout Stream = "stdout"
+	Stderr Stream = "stderr"
+)
+
+// LogID names one log: a stream of a rank of an instance of an attempt.
+type LogID struct {
+	RunID    int64
+	Attempt  int
+	Instance int
+	Rank     int
+	Stream   Stream
+}
+
+// ChunkKey is the key of the log's chunk that begins at offset. Chunks are
+// immutable and leave no gap: behind one of n bytes at offset comes offset + n.
+func (l LogID) ChunkKey(offset int64) string {
+	return fmt.Sprintf("runs/%d/%d/%d/logs/%d/%s/%016d", l.RunID, l.Attempt, l.Instance, l.Rank, l.Stream, offset)
+}
+
+// MaxChunk is the largest log chunk, in bytes.
+const MaxChunk = 1 << 20
+
+// Chunk is a piece of a log on its way to a reader.
+type Chunk struct {
+	Attempt  int    `json:"attempt"`
+	Instance int    `json:"instance"`
+	Stream   Stream `json:"stream"`
+	Offset   int64  `json:"offset"` // in the log, in bytes
+	Data     []byte `json:"data"`   // base64 in JSON
+}
+
+// Metric is a number in time that a run logged.
+type Metric struct {
+	Name  string    `json:"name"`
+	Value float64   `json:"value"`
+	Step  int64     `json:"step"`
+	Time  time.Time `json:"time"`
+}
+
+// Parameter is a word that a run was given or logged.
+type Parameter struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Metrics keeps metrics and parameters.
+type Metrics interface {
+	// LogMetrics keeps what an instance logged. batch numbers the calls of an
+	// attempt's instance from 0; one that was kept already is passed over.
+	LogMetrics(ctx context.Context, at MetricsBatch, metrics []Metric, params []Parameter) error
+	ListMetrics(ctx context.Context, runID int64, name string) ([]Metric, error)             // by name, step and time; name "" is all
+	LatestMetrics(ctx context.Context, runIDs []int64) (map[int64]map[string]float64, error) // by run and name
+	ListParameters(ctx context.Context, runIDs []int64) (map[int64]map[string]string, error) // by run and name
+}
+
+// MetricsBatch names a batch of metrics, so that it is kept once.
+type MetricsBatch struct {
+	RunID    int64
+	Attempt  int
+	Instance int
+	Batch    int64
+}

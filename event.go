@@ -1,0 +1,52 @@
+package muster
+
+import (
+	"context"
+	"time"
+)
+
+// EventKind says what an event tells.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventState    EventKind = "state"    // a run moved from one state to another
+	EventWait     EventKind = "wait"     // a waiting run's reason changed
+	EventStop     EventKind = "stop"     // somebody wants it to end
+	EventAttempt  EventKind = "attempt"  // an attempt began or ended
+	EventInstance EventKind = "instance" // an instance was placed, claimed, or entered a phase
+	EventRefused  EventKind = "refused"  // a claim was refused
+	EventNote     EventKind = "note"     // something worth knowing, such as the environment's mapping
+)
+
+// Event is one numbered row: what changed, when, why and by whom.
+type Event struct {
+	Seq       int64     `json:"seq"` // rises; no reader ever sees a lower one later
+	At        time.Time `json:"at"`
+	Workspace string    `json:"workspace,omitempty"`
+	Run       string    `json:"run,omitempty"`
+	RunID     int64     `json:"-"`
+	Attempt   int       `json:"attempt,omitempty"`
+	Kind      EventKind `json:"kind"`
+	From      RunState  `json:"from,omitempty"`
+	To        RunState  `json:"to,omitempty"`
+	Message   string    `json:"message"` // a sentence
+	Actor     string    `json:"actor"`   // the principal, "scheduler", "agent" or "nomad"
+	RequestID string    `json:"request_id,omitempty"`
+}
+
+// EventFilter chooses events; Run needs Workspace.
+type EventFilter struct {
+	Workspace string
+	Run       string
+	After     int64 // only those with a higher number
+	Limit     int   // at most this many; 0 is 1000
+}
+
+// Events keeps the events.
+type Events interface {
+	ListEvents(ctx context.Context, f EventFilter) ([]*Event, error) // by number
+	// EventsChanged returns a channel that is closed when an event is written
+	// by this process after the call. It wakes a reader; truth is the list.
+	EventsChanged() <-chan struct{}
+}

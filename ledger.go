@@ -1,0 +1,98 @@
+package muster
+
+import (
+	"context"
+	"time"
+)
+
+// Ledger is the leader's side of the store. Every call carries the leader's
+// term and is ErrNotLeader once another has it; every change of state is a
+// compare-and-set on the state it came from, and writes its event in the same
+// transaction.
+type Ledger interface {
+	// Backlog returns the waiting runs and the launches that hold capacity.
+	Backlog(ctx context.Context) (*Backlog, error)
+	// Apply makes decisions true: starts get an attempt, a launch and its
+	// reservation, refusals fail, waits get their reason when it changed. A run
+	// that is no longer queued, or is wanted to stop, is passed over. It
+	// returns how many runs it admitted.
+	Apply(ctx context.Context, d *Decision) (admitted int, err error)
+	// Launches returns the launches in these states with their runs.
+	Launches(ctx context.Context, states ...LaunchState) ([]*Execution, error)
+	// FindExecution returns one launch with its run, CodeNotFound without it.
+	FindExecution(ctx context.Context, launch string) (*Execution, error)
+	// Move writes what Observe found: launch, attempt and run together.
+	Move(ctx context.Context, x *Execution, m *Moves) error
+	// StopQueued ends the queued runs that are wanted to stop, and returns how
+	// many.
+	StopQueued(ctx context.Context) (int, error)
+}
+
+// Backlog is what the store knows for a snapshot.
+type Backlog struct {
+	Clusters []*Cluster
+	Waiting  map[string][]Waiting // by cluster
+	Live     []*Launch            // reserved or dispatched
+}
+
+// Execution is a launch with the attempt and the run that it carries.
+type Execution struct {
+	Launch  *Launch
+	Attempt *Attempt
+	Run     *Run
+}
+
+// Moves are what an observation leads to; nil and empty fields change nothing.
+type Moves struct {
+	Launch    LaunchState // the launch's next state
+	JobID     string      // found at dispatch
+	ChildID   string
+	Stop      StopReason // desired of the launch from now on
+	StopJob   bool       // Nomad must be told to stop the job, before this is written
+	Outcome   Outcome    // of the attempt
+	Reason    string     // of the outcome
+	Placed    []Instance // placements that were seen
+	Runs      []RunMove  // in order
+	Notes     []string   // events without a change of state
+	Failures  int        // added to the run's counts
+	Platform  int
+	Losses    int
+	NotBefore time.Time
+}
+
+// Empty reports whether nothing changes.
+func (m *Moves) Empty() bool {
+	return m.Launch == "" && !m.StopJob && m.Stop == "" && m.Outcome == "" && m.Placed == nil && m.Runs == nil && m.Notes == nil
+}
+
+// RunMove is one step of a run.
+type RunMove struct {
+	To     RunState
+	Reason string
+}
+
+// Lease is who leads.
+type Lease struct {
+	Holder string
+	Term   int64
+	Until  time.Time
+}
+
+// The lease's times.
+const (
+	LeaseLength  = 5 * time.Second
+	LeaseRenewal = 1500 * time.Millisecond
+)
+
+// Leases keeps the lease.
+type Leases interface {
+	// AcquireLease takes the lease or renews it, and returns it as it is now:
+	// its holder may be another. A holder of the same name that went on from an
+	// earlier process gets a new term with fresh.
+	AcquireLease(ctx context.Context, holder string, fresh bool) (*Lease, error)
+	// Lead returns the ledger of a term.
+	Lead(term int64) Ledger
+}
+
+// ErrNotLeader says that another server leads by now.
+var ErrNotLeader = Errorf(CodeConflict, "this server does not lead any more")

@@ -1,0 +1,271 @@
+package muster
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+// scene is one launch of some instances, dispatched a minute before noon, and
+// what is seen of it at noon.
+type scene struct {
+	x *Execution
+	s *Sighting
+}
+
+// newScene makes a launch whose instances are placed, claimed and at their
+// commands, on nodes n0, n1, …, all ready.
+func newScene(instances int) *scene {
+	sc := &scene{
+		x: &Execution{
+			Launch:  &Launch{ID: "L", ChildID: "child", State: LaunchDispatched, DispatchedAt: noon.Add(-time.Minute)},
+			Attempt: &Attempt{Number: 1, StartedAt: noon.Add(-30 * time.Second)},
+			Run:     &Run{Name: "r", State: RunRunning, Spec: Spec{Timeout: Seconds(3600), Grace: Seconds(10)}},
+		},
+		s: &Sighting{Now: noon, Since: noon.Add(-time.Hour), Fence: 5 * time.Minute, Job: &SeenJob{ID: "child", Status: "running"}, Nodes: map[string]SeenNode{}},
+	}
+	for i := range instances {
+		id := fmt.Sprint("n", i)
+		sc.x.Launch.Instances = append(sc.x.Launch.Instances, Instance{Group: "main", Index: i, GroupIndex: i, NodeID: id, NodeName: id, Placed: true,
+			AllocID: fmt.Sprint("a", i), ClaimedAt: noon.Add(-50 * time.Second), ReportedAt: noon.Add(-30 * time.Second), Phase: PhaseCommand})
+		sc.s.Allocs = append(sc.s.Allocs, SeenAlloc{ID: fmt.Sprint("a", i), JobID: "child", Group: "main", Index: i, NodeID: id, NodeName: id, Client: "running", Desired: "run"})
+		sc.s.Nodes[id] = SeenNode{ID: id, Name: id, Status: "ready", Eligible: true}
+	}
+	return sc
+}
+
+// result lets instance i report, and its allocation end as the agent does.
+func (sc *scene) result(i int, r Result) {
+	sc.x.Launch.Instances[i].Result = &r
+	sc.x.Launch.Instances[i].Phase = PhaseDone
+}
+
+func (sc *scene) ended(i int, client string, code int) {
+	sc.s.Allocs[i].Client, sc.s.Allocs[i].ExitCode = client, code
+}
+
+// unclaimed puts instance i back before its claim.
+func (sc *scene) unclaimed(i int) {
+	in := &sc.x.Launch.Instances[i]
+	in.AllocID, in.ClaimedAt, in.ReportedAt, in.Phase = "", time.Time{}, time.Time{}, ""
+	sc.x.Run.State = RunStarting
+	sc.x.Attempt.StartedAt = time.Time{}
+}
+
+// moves puts moves into a line.
+func (m *Moves) line() string {
+	var parts []string
+	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
+	if m.Outcome != "" {
+		add("outcome %s (%s)", m.Outcome, m.Reason)
+	}
+	if m.Stop != "" {
+		add("stop %s", m.Stop)
+	}
+	if m.StopJob {
+		add("stop the job")
+	}
+	for _, r := range m.Runs {
+		add("%s", r.To)
+	}
+	if m.Launch != "" {
+		add("launch %s", m.Launch)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// TestObserve is the failure table of docs/failure-table.md, as far as it is a
+// matter of what was seen.
+func TestObserve(t *testing.T) {
+	for _, c := range []struct {
+		row  string // of the failure table
+		n    int
+		seen func(sc *scene)
+		want string
+	}{
+		{"nothing happens", 2, func(*scene) {}, ""},
+		{"success, still exiting", 1, func(sc *scene) { sc.result(0, Result{Started: true}) }, "outcome succeeded (), succeeded"},
+		{"success, ended", 1, func(sc *scene) { sc.result(0, Result{Started: true}); sc.ended(0, "complete", 0) }, "outcome succeeded (), succeeded, launch over"},
+		{"first seen complete", 1, func(sc *scene) {
+			sc.x.Run.State = RunAdmitted
+			sc.result(0, Result{Started: true})
+			sc.ended(0, "complete", 0)
+		}, "outcome succeeded (), starting, running, succeeded, launch over"},
+		{"command failed", 1, func(sc *scene) { sc.result(0, Result{Started: true, ExitCode: 3}); sc.ended(0, "failed", 3) },
+			"outcome failed (the command ended with exit code 3), failed, launch over"},
+		{"command failed, retries left", 1, func(sc *scene) {
+			sc.x.Run.Spec.Retries = 1
+			sc.result(0, Result{Started: true, ExitCode: 3})
+			sc.ended(0, "failed", 3)
+		}, "outcome failed (the command ended with exit code 3), queued, launch over"},
+		{"command failed, retries left, still exiting", 1, func(sc *scene) { sc.x.Run.Spec.Retries = 1; sc.result(0, Result{Started: true, ExitCode: 3}) },
+			"outcome failed (the command ended with exit code 3)"},
+		{"user's process killed", 1, func(sc *scene) {
+			sc.result(0, Result{Started: true, ExitCode: 137, Signal: "SIGKILL"})
+			sc.ended(0, "failed", 137)
+		}, "outcome failed (the command was ended by SIGKILL), failed, launch over"},
+		{"time limit", 1, func(sc *scene) { sc.result(0, Result{Started: true, Fault: FaultTimeout}); sc.ended(0, "failed", 1) },
+			"outcome failed (time limit: the command took longer than 1h0m0s), failed, launch over"},
+		{"time limit, agent does not obey", 1, func(sc *scene) { sc.x.Attempt.StartedAt = noon.Add(-2 * time.Hour) }, "stop time limit"},
+		{"upload failed", 1, func(sc *scene) {
+			sc.result(0, Result{Started: true, Fault: FaultUpload, Failure: "disk full"})
+			sc.ended(0, "failed", 1)
+		}, "outcome fatal (upload: disk full), failed, launch over"},
+		{"node disk full", 1, func(sc *scene) {
+			sc.result(0, Result{Fault: FaultPlatform, Failure: "no space left on device"})
+			sc.ended(0, "failed", 1)
+		}, "outcome platform (no space left on device), queued, launch over"},
+		{"artifact failed", 1, func(sc *scene) {
+			sc.unclaimed(0)
+			sc.ended(0, "failed", 0)
+			sc.s.Allocs[0].Failure = "failed artifact download: 404"
+		}, "outcome platform (failed artifact download: 404), queued, launch over"},
+		{"artifact failed for the third time", 1, func(sc *scene) {
+			sc.unclaimed(0)
+			sc.x.Run.PlatformFailures = 2
+			sc.ended(0, "failed", 0)
+			sc.s.Allocs[0].Failure = "404"
+		}, "outcome platform (404), failed, launch over"},
+		{"agent killed", 1, func(sc *scene) { sc.ended(0, "failed", 137); sc.s.Allocs[0].Signal = 9 },
+			"outcome platform (the agent was killed by signal 9 before it reported a result), queued, launch over"},
+		{"complete without a report", 1, func(sc *scene) { sc.ended(0, "complete", 0) },
+			"outcome fatal (result lost: the allocation is complete, and its agent reported no result), failed, launch over"},
+		{"claim refused", 1, func(sc *scene) { sc.unclaimed(0); sc.ended(0, "failed", ExitRefused) },
+			"outcome platform (the agent's claim was refused), queued, launch over"},
+		{"claim timed out", 1, func(sc *scene) { sc.unclaimed(0); sc.x.Launch.DispatchedAt = noon.Add(-6 * time.Minute) }, "stop gang limit, stop the job"},
+		{"claim timed out, never placed", 1, func(sc *scene) {
+			sc.unclaimed(0)
+			sc.x.Launch.Instances[0].Placed = false
+			sc.x.Launch.Stop, sc.x.Launch.StopAt = StopGang, noon.Add(-time.Second)
+			sc.s.Allocs, sc.s.Job = nil, &SeenJob{ID: "child", Status: "dead", Stopped: true}
+		}, "outcome gang (not every instance was placed and claimed within 5m0s), queued, launch over"},
+		{"half a gang claimed in time", 2, func(sc *scene) {
+			sc.unclaimed(1)
+			sc.x.Launch.DispatchedAt = noon.Add(-6 * time.Minute)
+			sc.x.Launch.Instances[0].Phase = PhasePeers
+		},
+			"stop gang limit, stop the job"},
+		{"one of a gang fails", 2, func(sc *scene) { sc.result(0, Result{Started: true, ExitCode: 1}); sc.ended(0, "failed", 1) },
+			"outcome failed (the command ended with exit code 1), stop sibling"},
+		{"one of a gang fails, the others have obeyed", 2, func(sc *scene) {
+			sc.x.Attempt.Outcome, sc.x.Attempt.Reason, sc.x.Launch.Stop = OutcomeFailed, "exit code 1", StopSibling
+			sc.result(0, Result{Started: true, ExitCode: 1})
+			sc.ended(0, "failed", 1)
+			sc.result(1, Result{Started: true, Fault: FaultStopped})
+			sc.ended(1, "complete", 0)
+		}, "failed, launch over"},
+		{"node away, not yet lost", 1, func(sc *scene) {
+			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "disconnected"}
+			sc.s.Allocs[0].Client = "unknown"
+		}, ""},
+		{"node lost", 1, func(sc *scene) {
+			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "disconnected"}
+			sc.s.Allocs[0].Client = "unknown"
+			sc.s.Now = noon.Add(time.Hour)
+		}, "outcome lost (node n0 is lost: silent for more than 5m0s), stop the job, queued, launch over"},
+		{"node lost, but this server has just started", 1, func(sc *scene) {
+			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "down"}
+			sc.s.Allocs[0].Client = "unknown"
+			sc.s.Now, sc.s.Since = noon.Add(time.Hour), noon.Add(time.Hour-time.Minute)
+		}, ""},
+		{"agent silent but allocation running", 1, func(sc *scene) { sc.s.Now = noon.Add(50 * time.Minute) }, ""},
+		{"a node of a gang is lost", 2, func(sc *scene) {
+			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "down"}
+			sc.s.Allocs[0].Client = "unknown"
+			sc.s.Now = noon.Add(10 * time.Minute)
+		}, "outcome lost (node n0 is lost: silent for more than 5m0s), stop node lost, stop the job"},
+		{"a peer fails because a node went away", 2, func(sc *scene) {
+			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "down"}
+			sc.s.Allocs[0].Client = "unknown"
+			sc.result(1, Result{Started: true, ExitCode: 1})
+			sc.ended(1, "failed", 1)
+		}, "outcome lost (node n0 is away, and then: the command ended with exit code 1), stop node lost, stop the job"},
+		{"drained, agent reported", 1, func(sc *scene) {
+			sc.result(0, Result{Started: true, Fault: FaultStopped})
+			sc.ended(0, "complete", 0)
+			sc.s.Allocs[0].Desired, sc.s.Allocs[0].Why = "stop", "alloc is being migrated"
+		}, "outcome lost (node n0 is drained), stop the job, queued, launch over"},
+		{"drained, the agent is quicker than the list", 1, func(sc *scene) { sc.result(0, Result{Started: true, Fault: FaultStopped}) }, ""},
+		{"drained, no report", 1, func(sc *scene) {
+			sc.ended(0, "complete", 137)
+			sc.s.Allocs[0].Desired, sc.s.Allocs[0].Why = "stop", "alloc is being migrated"
+		}, "outcome lost (node n0 is drained), stop the job, queued, launch over"},
+		{"preempted by Nomad", 1, func(sc *scene) {
+			sc.ended(0, "complete", 143)
+			sc.s.Allocs[0].Desired, sc.s.Allocs[0].Why = "evict", "Preempted by alloc ID x"
+		}, "outcome lost (preempted by another Nomad job), stop the job, queued, launch over"},
+		{"stopped by hand", 1, func(sc *scene) { sc.s.Job.Stopped = true }, "stop operator"},
+		{"stopped by hand, ended", 1, func(sc *scene) {
+			sc.s.Job.Stopped, sc.s.Job.Status = true, "dead"
+			sc.ended(0, "complete", 143)
+			sc.s.Allocs[0].Desired = "stop"
+		}, "outcome cancelled (cancelled by operator: the Nomad job was stopped by hand), cancelled, launch over"},
+		{"purged by hand", 1, func(sc *scene) { sc.s.Job, sc.s.Allocs = nil, nil },
+			"outcome cancelled (cancelled by operator: the Nomad job was purged by hand), cancelled, launch over"},
+		{"purged by hand after the agent reported", 1, func(sc *scene) { sc.result(0, Result{Started: true}); sc.s.Job, sc.s.Allocs = nil, nil },
+			"outcome succeeded (), succeeded, launch over"},
+		{"cancel", 1, func(sc *scene) { sc.x.Run.Stop = StopCancel }, "stop cancel"},
+		{"cancelled, agent reported", 1, func(sc *scene) {
+			sc.x.Run.Stop, sc.x.Launch.Stop = StopCancel, StopCancel
+			sc.result(0, Result{Started: true, Fault: FaultStopped})
+			sc.ended(0, "complete", 0)
+		}, "outcome cancelled (cancelled by the user), cancelled, launch over"},
+		{"cancelled while its node was lost", 1, func(sc *scene) {
+			sc.x.Run.Stop, sc.x.Launch.Stop, sc.x.Launch.StopAt = StopCancel, StopCancel, noon
+			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "down"}
+			sc.s.Allocs[0].Client = "unknown"
+			sc.s.Now = noon.Add(time.Hour)
+		}, "outcome lost (node n0 is lost: silent for more than 5m0s), stop the job, cancelled, launch over"},
+		{"told to stop, agent does not obey", 1, func(sc *scene) {
+			sc.x.Run.Stop, sc.x.Launch.Stop, sc.x.Launch.StopAt = StopCancel, StopCancel, noon.Add(-time.Minute)
+		}, "stop the job"},
+		{"told to stop, still uploading", 1, func(sc *scene) {
+			sc.x.Run.Stop, sc.x.Launch.Stop, sc.x.Launch.StopAt = StopCancel, StopCancel, noon.Add(-time.Minute)
+			sc.x.Launch.Instances[0].Phase = PhaseUploading
+		}, ""},
+		{"node back after its run was given up", 1, func(sc *scene) {
+			sc.x.Attempt.Outcome, sc.x.Run.State, sc.x.Launch.Stop = OutcomeLost, RunQueued, StopLost
+			sc.s.Job.Stopped = true
+		}, ""},
+	} {
+		t.Run(c.row, func(t *testing.T) {
+			sc := newScene(c.n)
+			c.seen(sc)
+			if got := sc.x.Observe(sc.s).line(); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+// TestPlacement proves that what is observed replaces the reservation.
+func TestPlacement(t *testing.T) {
+	sc := newScene(1)
+	sc.unclaimed(0)
+	sc.x.Launch.Instances[0].Placed, sc.x.Launch.Instances[0].NodeID = false, "planned"
+	m := sc.x.Observe(sc.s)
+	if len(m.Placed) != 1 || m.Placed[0].NodeID != "n0" || !m.Placed[0].Placed {
+		t.Errorf("placed = %+v", m.Placed)
+	}
+}
+
+// TestTransitions holds the table against the drawing above RunState.
+func TestTransitions(t *testing.T) {
+	for _, from := range RunStates() {
+		for _, to := range RunStates() {
+			want := !from.Final() && (to == RunFailed || to == RunCancelled)
+			switch {
+			case from == RunQueued && to == RunAdmitted, from == RunAdmitted && to == RunStarting, from == RunStarting && to == RunRunning, from == RunRunning && to == RunSucceeded:
+				want = true
+			case to == RunQueued && (from == RunAdmitted || from == RunStarting || from == RunRunning):
+				want = true
+			}
+			if from.CanBecome(to) != want {
+				t.Errorf("%s to %s: %v, want %v", from, to, !want, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,229 @@
+package muster
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// Kind says how a run comes to its end.
+type Kind string
+
+// The kinds. Only a command is made as yet; the others are parents whose state
+// is a fold over their children, or, external, made by a tracking client.
+const (
+	KindCommand  Kind = "command"
+	KindSweep    Kind = "sweep"
+	KindPipeline Kind = "pipeline"
+	KindArray    Kind = "array"
+	KindExternal Kind = "external"
+)
+
+// RunState is where a run is in its life.
+//
+//	queued ──► admitted ──► starting ──► running ──► succeeded
+//	  ▲           │            │            │
+//	  └───────────┴────────────┴────────────┘  tried again
+//	failed and cancelled can be reached from every state that is not final
+type RunState string
+
+// The states.
+const (
+	RunQueued    RunState = "queued"    // a row; the controller admits, fails or cancels it
+	RunAdmitted  RunState = "admitted"  // has an attempt and a reservation; the controller launches it
+	RunStarting  RunState = "starting"  // exists in Nomad; the agents move it on
+	RunRunning   RunState = "running"   // its command has begun
+	RunSucceeded RunState = "succeeded" // final
+	RunFailed    RunState = "failed"    // final, with a reason
+	RunCancelled RunState = "cancelled" // final, with a reason
+)
+
+// runTransitions is the table of what may follow what.
+var runTransitions = map[RunState][]RunState{
+	RunQueued:   {RunAdmitted, RunFailed, RunCancelled},
+	RunAdmitted: {RunStarting, RunQueued, RunFailed, RunCancelled},
+	RunStarting: {RunRunning, RunQueued, RunFailed, RunCancelled},
+	RunRunning:  {RunSucceeded, RunQueued, RunFailed, RunCancelled},
+}
+
+// RunStates lists the states in the order of a run's life.
+func RunStates() []RunState {
+	return []RunState{RunQueued, RunAdmitted, RunStarting, RunRunning, RunSucceeded, RunFailed, RunCancelled}
+}
+
+// Final reports whether nothing follows s.
+func (s RunState) Final() bool { return runTransitions[s] == nil }
+
+// CanBecome reports whether to may follow s.
+func (s RunState) CanBecome(to RunState) bool { return slices.Contains(runTransitions[s], to) }
+
+// Run is one execution that was asked for.
+type Run struct {
+	ID          int64             `json:"-"`
+	WorkspaceID int64             `json:"-"`
+	Workspace   string            `json:"workspace"`
+	Namespace   string            `json:"-"`
+	Experiment  string            `json:"experiment"`
+	Name        string            `json:"name"`
+	Kind        Kind              `json:"kind"`
+	Parent      string            `json:"parent,omitempty"`
+	DisplayName string            `json:"display_name,omitempty"`
+	Description string            `json:"description,omitempty"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	Properties  map[string]string `json:"properties,omitempty"`
+	Cluster     string            `json:"cluster"`
+	Spec        Spec              `json:"spec"`
+
+	State      RunState    `json:"state"`
+	Reason     string      `json:"reason,omitempty"`      // why it is in this state, a sentence
+	WaitReason *WaitReason `json:"wait_reason,omitempty"` // while queued
+	Position   int         `json:"position,omitempty"`    // while queued: in its cluster's queue, from 1
+	Phase      Phase       `json:"phase,omitempty"`       // of the current attempt
+	ExitCode   *int        `json:"exit_code,omitempty"`   // of the last command that ended
+	Stop       StopReason  `json:"stop,omitempty"`        // somebody wants it to end
+
+	Failures         int       `json:"failures"`          // commands that failed; these use up retries
+	PlatformFailures int       `json:"platform_failures"` // of artifact, image, input; three are allowed
+	Losses           int       `json:"losses"`            // nodes lost, preempted or drained
+	NotBefore        time.Time `json:"not_before,omitzero"`
+
+	CreatedAt time.Time `json:"created_at"`
+	QueuedAt  time.Time `json:"queued_at"` // its place among equal priorities; kept when it goes back
+	StartedAt time.Time `json:"started_at,omitzero"`
+	EndedAt   time.Time `json:"ended_at,omitzero"`
+}
+
+// MaxPlatformFailures is how many attempts of a run may fail by the platform's
+// fault before the run itself fails.
+const MaxPlatformFailures = 3
+
+// StopReason says why a run or an attempt is wanted to end. It is desired
+// state: the state follows when the end is seen.
+type StopReason string
+
+// The reasons to stop.
+const (
+	StopCancel   StopReason = "cancel"     // the user asked
+	StopTimeout  StopReason = "time limit" // the command took longer than the limit
+	StopSibling  StopReason = "sibling"    // another instance of the gang ended badly
+	StopGang     StopReason = "gang limit" // not every instance claimed in time
+	StopLost     StopReason = "node lost"  // a node is gone
+	StopOperator StopReason = "operator"   // the Nomad job was stopped by hand
+	StopParent   StopReason = "parent"     // the parent was cancelled
+)
+
+// WaitCode is the kind of a WaitReason.
+type WaitCode string
+
+// Why a run waits.
+const (
+	WaitNew      WaitCode = "new"        // not looked at yet
+	WaitCapacity WaitCode = "capacity"   // no set of nodes has room for all instances now
+	WaitForeign  WaitCode = "foreign"    // it would fit but for other Nomad jobs
+	WaitAhead    WaitCode = "ahead"      // a run before it waits for the nodes it would take
+	WaitNodes    WaitCode = "no nodes"   // the cluster has no ready node
+	WaitNomad    WaitCode = "nomad"      // Nomad does not answer
+	WaitBackOff  WaitCode = "back-off"   // a failure of the platform; tried again later
+	WaitHeld     WaitCode = "held"       // somebody holds it
+	WaitRuns     WaitCode = "dependency" // it depends on other runs
+)
+
+// WaitReason says why a run waits, with the numbers that decided it.
+type WaitReason struct {
+	Code     WaitCode   `json:"code"`
+	Message  string     `json:"message"`            // a sentence with the numbers
+	Shortage []Shortage `json:"shortage,omitempty"` // on the node that comes nearest
+	Ahead    string     `json:"ahead,omitempty"`    // the run that goes first
+	Until    time.Time  `json:"until,omitzero"`
+}
+
+// RunRequest asks for a run.
+type RunRequest struct {
+	Name        string            `json:"name,omitempty"`       // generated when left out
+	Experiment  string            `json:"experiment,omitempty"` // "default" when left out
+	Parent      string            `json:"parent,omitempty"`
+	DisplayName string            `json:"display_name,omitempty"`
+	Description string            `json:"description,omitempty"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	Properties  map[string]string `json:"properties,omitempty"`
+	Spec        Spec              `json:"spec"`
+}
+
+// Complete fills in what the request leaves out.
+func (r *RunRequest) Complete() {
+	if r.Name == "" {
+		r.Name = GenerateName()
+	}
+	if r.Experiment == "" {
+		r.Experiment = "default"
+	}
+	r.Spec.Complete()
+}
+
+// Validate refuses a request that cannot become a run; call Complete first.
+func (r *RunRequest) Validate() error {
+	if err := CheckName("run", r.Name); err != nil {
+		return err
+	}
+	if err := CheckName("experiment", r.Experiment); err != nil {
+		return err.(*Error).At("experiment")
+	}
+	return r.Spec.Validate()
+}
+
+// RunFilter chooses runs of a workspace; empty fields choose all.
+type RunFilter struct {
+	Workspace  string
+	Experiment string
+	Parent     string
+	States     []RunState
+	Limit      int   // at most this many; 0 is 100
+	Before     int64 // only runs older than this id: the page's cursor
+}
+
+// Origin says who asked for something, and by which request. Notes, such as the
+// environment's mapping, become events of a run that is created.
+type Origin struct {
+	Actor     string
+	RequestID string
+	Notes     []string
+}
+
+// Runs keeps the runs on behalf of people. What it changes is what is wanted;
+// the leader's Ledger makes it so.
+type Runs interface {
+	// CreateRun makes the experiment on first use, and the run with its first
+	// events in one transaction, one more for each note and warning. A name that is taken is CodeConflict, a parent
+	// that does not exist CodeNotFound, one that is final CodeConflict.
+	CreateRun(ctx context.Context, r *Run, by Origin) error
+	FindRun(ctx context.Context, workspace, name string) (*Run, error)
+	ListRuns(ctx context.Context, f RunFilter) ([]*Run, error) // newest first
+	// ListQueue returns the waiting runs of a cluster, or of all for "", by
+	// cluster and position.
+	ListQueue(ctx context.Context, cluster string) ([]*Run, error)
+	// RequestStop marks the run and every run below it that is not final as
+	// wanted to end. One that is final already is CodeConflict.
+	RequestStop(ctx context.Context, workspace, name string, by Origin) error
+}
+
+// RunView is a run with what it did and left.
+type RunView struct {
+	Run
+	Attempts   []*Attempt           `json:"attempts"`
+	Metrics    map[string]float64   `json:"metrics"`    // the last value of each
+	Parameters map[string]string    `json:"parameters"` // that it logged
+	Inputs     map[string]string    `json:"inputs"`     // literals, and references of data
+	Outputs    map[string]OutputSum `json:"outputs"`    // by output; "outputs" is the ./outputs folder
+}
+
+// OutputSum sums up what is kept of one output.
+type OutputSum struct {
+	Files int   `json:"files"`
+	Size  int64 `json:"size"` // bytes
+}
+
+// RunPage is a page of a list of runs, newest first.
+type RunPage struct {
+	Runs []*RunView `json:"runs"`           // without attempts and outputs
+	Next string     `json:"next,omitempty"` // the cursor of the next page; "" at the end
+}

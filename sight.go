@@ -1,0 +1,81 @@
+package muster
+
+import (
+	"context"
+	"time"
+)
+
+// Sight is what was seen of Nomad at one moment: every node, every allocation
+// that is not ended, and all that belongs to this installation.
+type Sight struct {
+	At     time.Time
+	Nodes  []SeenNode
+	Allocs []SeenAlloc // of ours also the ended ones
+	Jobs   []SeenJob   // dispatched jobs of this installation
+}
+
+// SeenNode is a node as Nomad lists it.
+type SeenNode struct {
+	ID       string
+	Name     string
+	Pool     string
+	Status   string // ready, down, disconnected, initializing
+	Eligible bool
+	Draining bool
+	Cores    Amount
+	Total    Resources // less what is reserved for the system
+	Notes    []string  // what is missing on it
+}
+
+// Ready reports whether Nomad places work on the node.
+func (n *SeenNode) Ready() bool { return n.Status == "ready" && n.Eligible && !n.Draining }
+
+// SeenAlloc is an allocation as Nomad lists it.
+type SeenAlloc struct {
+	ID        string
+	JobID     string
+	Namespace string
+	Ours      bool // of this installation
+	Group     string
+	Index     int
+	NodeID    string
+	NodeName  string
+	Client    string // client status: pending, running, complete, failed, lost, unknown
+	Desired   string // desired status: run, stop, evict
+	Why       string // desired description
+	Failure   string // what the task's events say went wrong before the command could begin
+	ExitCode  int    // of the agent, once ended
+	Signal    int
+	Used      Resources
+	Created   time.Time
+}
+
+// Ended reports whether the allocation holds nothing of its node any more.
+func (a *SeenAlloc) Ended() bool {
+	return a.Client == "complete" || a.Client == "failed" || a.Client == "lost"
+}
+
+// SeenJob is a dispatched job of this installation.
+type SeenJob struct {
+	ID        string
+	Namespace string
+	ParentID  string
+	Launch    string // from its dispatch's meta
+	Status    string // pending, running, dead
+	Stopped   bool   // by hand or by us
+}
+
+// Engine is what is said to Nomad and heard from it.
+type Engine interface {
+	// Look lists what there is. It is the truth; Watch only wakes.
+	Look(ctx context.Context) (*Sight, error)
+	// Watch calls wake whenever something may have changed, until ctx ends or
+	// the connection breaks.
+	Watch(ctx context.Context, wake func()) error
+	// Dispatch makes the launch exist: it registers its shape if Nomad lacks
+	// it. Called twice for one launch it returns the same child.
+	Dispatch(ctx context.Context, l *Launch) (jobID, childID string, err error)
+	// StopJob stops a dispatched job and, with purge, forgets it. One that
+	// does not exist is no error.
+	StopJob(ctx context.Context, namespace, childID string, purge bool) error
+}
