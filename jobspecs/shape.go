@@ -1,0 +1,168 @@
+// Package jobspecs writes the Nomad jobs that Muster registers. The same input
+// gives the same job: golden files hold it.
+package jobspecs
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+
+	"github.com/muster-ml/muster"
+)
+
+// Shape is what one parameterized Nomad job is made for. Launches of one shape
+// share the job.
+type Shape struct {
+	Installation string
+	Namespace    string
+	Region       string // "" is the agent's own
+	NodePool     string
+	Groups       []Group
+	Agent        Agent
+}
+
+// Group is Count instances of one size.
+type Group struct {
+	Name  string
+	Count int
+	Need  muster.Resources // of one instance
+}
+
+// Agent is what an allocation needs to know to fetch and start its agent.
+type Agent struct {
+	URL     string   // of the binary, from the node's point of view
+	SHA256  string   // of the binary, in hex
+	Servers []string // URLs of Muster servers
+	Consul  string   // the Consul service to look servers up with
+	RunAs   string   // the user of commands; "" is nobody
+	Fence   time.Duration
+}
+
+// task is the name of the task that runs the agent. The path of its Task API
+// socket must stay short, and so must it.
+const task = "main"
+
+// Prefix begins the id of every job of an installation.
+func Prefix(installation string) string { return "muster-" + installation + "-" }
+
+// ID returns the id of the shape's job: the installation and the SHA-256 of the
+// canonical rendered job.
+func (s *Shape) ID() string {
+	text, err := json.Marshal(s.render())
+	if err != nil {
+		panic(fmt.Sprintf("jobspecs: a job cannot be JSON: %v", err))
+	}
+	sum := sha256.Sum256(text)
+	return Prefix(s.Installation) + hex.EncodeToString(sum[:8])
+}
+
+// Job returns the shape's job.
+func (s *Shape) Job() *api.Job {
+	job := s.render()
+	job.ID = new(s.ID())
+	job.Name = job.ID
+	return job
+}
+
+// render writes all of the job but its id.
+func (s *Shape) render() *api.Job {
+	job := &api.Job{
+		Namespace:   &s.Namespace,
+		NodePool:    &s.NodePool,
+		Type:        new(api.JobTypeBatch),
+		Datacenters: []string{"*"},
+		Meta:        map[string]string{muster.InstallationMeta: s.Installation},
+		ParameterizedJob: &api.ParameterizedJobConfig{
+			Payload:      "forbidden",
+			MetaRequired: []string{muster.LaunchMeta},
+		},
+	}
+	if s.Region != "" {
+		job.Region = &s.Region
+	}
+	count := 0
+	for _, g := range s.Groups {
+		job.TaskGroups = append(job.TaskGroups, s.group(g))
+		count += g.Count
+	}
+	if count > 1 {
+		job.Constraints = []*api.Constraint{{Operand: api.ConstraintDistinctHosts, RTarget: "true"}}
+	}
+	return job
+}
+
+// group writes one group. Its settings make a lost or ended allocation final as
+// far as Nomad lets them; the claim does the rest.
+func (s *Shape) group(g Group) *api.TaskGroup {
+	return &api.TaskGroup{
+		Name:             &g.Name,
+		Count:            &g.Count,
+		RestartPolicy:    &api.RestartPolicy{Attempts: new(0), Mode: new(api.RestartPolicyModeFail)},
+		ReschedulePolicy: &api.ReschedulePolicy{Attempts: new(0), Unlimited: new(false)},
+		Disconnect: &api.DisconnectStrategy{
+			LostAfter: new(24 * time.Hour),
+			Replace:   new(false),
+			Reconcile: new(api.ReconcileOption("keep_original")),
+		},
+		EphemeralDisk: &api.EphemeralDisk{SizeMB: new(int(g.Need.DiskMiB.Units()))},
+		Tasks:         []*api.Task{s.main(g)},
+	}
+}
+
+// main writes the task that runs the agent.
+func (s *Shape) main(g Group) *api.Task {
+	t := &api.Task{
+		Name:   task,
+		Driver: "raw_exec",
+		Config: map[string]any{"command": "local/muster-agent", "args": []string{"run"}},
+		Artifacts: []*api.TaskArtifact{{
+			GetterSource:  &s.Agent.URL,
+			GetterMode:    new("file"),
+			GetterOptions: map[string]string{"checksum": "sha256:" + s.Agent.SHA256},
+			RelativeDest:  new("local/muster-agent"),
+		}},
+		Identities: []*api.WorkloadIdentity{{
+			Name:     muster.IdentityName,
+			Audience: []string{muster.IdentityAudience},
+			File:     true,
+			TTL:      time.Hour,
+		}},
+		Env: map[string]string{
+			muster.AgentServersVar: strings.Join(s.Agent.Servers, ","),
+			muster.AgentConsulVar:  s.Agent.Consul,
+			muster.AgentDirVar:     "${meta.muster_dir}",
+			muster.AgentNodeVar:    "${node.unique.id}",
+			muster.AgentUserVar:    s.Agent.RunAs,
+			muster.AgentFenceVar:   strconv.Itoa(int(s.Agent.Fence.Seconds())),
+		},
+		Resources: &api.Resources{
+			CPU:      new(int(g.Need.MHz.Units())),
+			MemoryMB: new(int(g.Need.MiB.Units())),
+		},
+		// Nomad keeps no log, and still wants room for one on the allocation's disk.
+		LogConfig:   &api.LogConfig{Disabled: new(true), MaxFiles: new(1), MaxFileSizeMB: new(1)},
+		KillSignal:  "SIGTERM",
+		KillTimeout: new(30 * time.Second),
+	}
+	for _, d := range g.Need.Devices {
+		t.Resources.Devices = append(t.Resources.Devices, device(d))
+	}
+	return t
+}
+
+// device asks for devices by type alone, so that any vendor's plugin matches,
+// and for a model where the run named one.
+func device(d muster.Devices) *api.RequestedDevice {
+	r := &api.RequestedDevice{Name: d.Type, Count: new(uint64(d.Count.Units()))}
+	if d.Vendor == "" && d.Name != "" {
+		r.Constraints = []*api.Constraint{{LTarget: "${device.model}", Operand: "regexp", RTarget: "(?i)^" + regexp.QuoteMeta(d.Name) + "$"}}
+	}
+	return r
+}
