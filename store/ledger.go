@@ -1,0 +1,195 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/muster-ml/muster"
+)
+
+// scheduler is the actor of what the leader decides.
+const scheduler = "scheduler"
+
+// Backlog returns the waiting runs and the launches that hold capacity.
+func (g *ledger) Backlog(ctx context.Context) (*muster.Backlog, error) {
+	b := &muster.Backlog{Waiting: map[string][]muster.Waiting{}}
+	var err error
+	if b.Clusters, err = g.ListClusters(ctx); err != nil {
+		return nil, fmt.Errorf("read backlog: %w", err)
+	}
+	type waiting struct {
+		cluster string
+		muster.Waiting
+	}
+	rows, err := collect(ctx, g.read, func(row scanner) (w waiting, err error) {
+		return w, row.Scan(&w.cluster, &w.RunID, &w.Name, &w.Priority, timeCol{&w.QueuedAt}, timeCol{&w.NotBefore}, &w.BackOff, jsonCol{&w.Groups})
+	}, `SELECT cluster, id, name, priority, queued_at, not_before, reason, json_extract(spec, '$.groups') FROM runs
+		WHERE state = 'queued' AND held_by = '' AND stop = '' ORDER BY cluster, priority DESC, queued_at, id`)
+	if err != nil {
+		return nil, fmt.Errorf("read backlog: %w", err)
+	}
+	for _, w := range rows {
+		b.Waiting[w.cluster] = append(b.Waiting[w.cluster], w.Waiting)
+	}
+	b.Live, err = g.ListLive(ctx)
+	return b, err
+}
+
+// Apply makes decisions true.
+func (g *ledger) Apply(ctx context.Context, d *muster.Decision) (admitted int, err error) {
+	err = g.lead(ctx, "apply decision", func(t *tx) error {
+		for _, start := range d.Starts {
+			ok, err := t.admit(ctx, start)
+			if err != nil {
+				return err
+			}
+			if ok {
+				admitted++
+			}
+		}
+		for _, refusal := range d.Refusals {
+			r, err := t.runByID(ctx, refusal.RunID)
+			if err != nil {
+				return err
+			}
+			if err := t.moveRun(ctx, r, muster.RunMove{To: muster.RunFailed, Reason: refusal.Reason}, 0); err != nil {
+				return err
+			}
+		}
+		return t.wait(ctx, d.Waits)
+	})
+	return admitted, err
+}
+
+// wait writes the wait reasons that changed. Only a change of the kind is an
+// event; numbers move all the time.
+func (t *tx) wait(ctx context.Context, waits []muster.Wait) error {
+	for _, w := range waits {
+		var before muster.WaitReason
+		reason := toJSON(w.Reason)
+		err := t.QueryRowContext(ctx, `SELECT wait_reason FROM runs WHERE id = ? AND state = 'queued' AND wait_reason <> ?`, w.RunID, reason).Scan(jsonCol{&before})
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, `UPDATE runs SET wait_reason = ? WHERE id = ?`, reason, w.RunID); err != nil {
+			return err
+		}
+		if before.Code == w.Reason.Code {
+			continue
+		}
+		r, err := t.runByID(ctx, w.RunID)
+		if err != nil {
+			return err
+		}
+		if err := t.event(ctx, r, muster.Event{Kind: muster.EventWait, Message: w.Reason.Message, Actor: scheduler}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// admit gives a queued run its attempt, launch and reservation. ok is false
+// where the run is not to start any more.
+func (t *tx) admit(ctx context.Context, start muster.Start) (ok bool, err error) {
+	r, err := t.runByID(ctx, start.RunID)
+	if err != nil || r.State != muster.RunQueued || r.Stop != "" {
+		return false, err
+	}
+	c, err := findCluster(ctx, t, start.Cluster)
+	if err != nil {
+		return false, err
+	}
+	var number int
+	if err := t.QueryRowContext(ctx, `UPDATE runs SET attempt = attempt + 1, not_before = 0 WHERE id = ? RETURNING attempt`, r.ID).Scan(&number); err != nil {
+		return false, err
+	}
+	launch := muster.RandomID(8)
+	if _, err := t.exec(ctx, `INSERT INTO launches (id, region, cluster, node_pool, namespace, state, reserved_at, groups, each) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		launch, c.Region, c.Name, c.NodePool, r.Namespace, muster.LaunchReserved, micros(t.now), toJSON(r.Spec.Groups), toJSON(start.Each)); err != nil {
+		return false, err
+	}
+	var sum muster.Resources
+	var nodes []string
+	for i, p := range start.Places {
+		if _, err := t.exec(ctx, `INSERT INTO instances (launch_id, idx, grp, node_id, node_name) VALUES (?, ?, ?, ?, ?)`,
+			launch, i, r.Spec.Groups[p.Group].Name, p.NodeID, p.NodeName); err != nil {
+			return false, err
+		}
+		sum = sum.Add(start.Each[p.Group])
+		nodes = append(nodes, p.NodeName)
+	}
+	var devices muster.Amount
+	for _, d := range sum.Devices {
+		devices = devices.Add(d.Count)
+	}
+	if _, err := t.exec(ctx, `INSERT INTO attempts (run_id, number, launch_id, cluster, region, tier, cores, mib, devices, each, environment, admitted_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, r.ID, number, launch, c.Name, c.Region, c.Tier,
+		start.Cores, sum.MiB, devices, toJSON(start.Each), r.Spec.Environment, micros(t.now)); err != nil {
+		return false, err
+	}
+	slices.Sort(nodes)
+	message := fmt.Sprintf("room is held on %s", strings.Join(slices.Compact(nodes), ", "))
+	return true, t.moveRun(ctx, r, muster.RunMove{To: muster.RunAdmitted, Reason: message}, number)
+}
+
+// runByID reads one run.
+func (t *tx) runByID(ctx context.Context, id int64) (*muster.Run, error) {
+	return scanRun(t.QueryRowContext(ctx, runColumns+`WHERE r.id = ?`, id))
+}
+
+// moveRun moves a run from the state it has in r to the next, with the event;
+// r follows. It changes nothing where the state is another by now.
+func (t *tx) moveRun(ctx context.Context, r *muster.Run, m muster.RunMove, attempt int) error {
+	if !r.State.CanBecome(m.To) {
+		return fmt.Errorf("run %s cannot go from %s to %s", r.Name, r.State, m.To)
+	}
+	var ended, started int64
+	if m.To.Final() {
+		ended = micros(t.now)
+	}
+	if m.To == muster.RunRunning {
+		started = micros(t.now)
+	}
+	var wait string
+	if m.To == muster.RunQueued {
+		wait = toJSON(muster.WaitReason{Code: muster.WaitNew, Message: m.Reason})
+	}
+	n, err := t.exec(ctx, `UPDATE runs SET state = ?, reason = ?, wait_reason = ?, ended_at = ?,
+		started_at = CASE WHEN started_at = 0 THEN ? ELSE started_at END WHERE id = ? AND state = ?`,
+		m.To, m.Reason, wait, ended, started, r.ID, r.State)
+	if err != nil || n == 0 {
+		return err
+	}
+	e := muster.Event{Kind: muster.EventState, From: r.State, To: m.To, Message: m.Reason, Attempt: attempt, Actor: scheduler}
+	r.State = m.To
+	return t.event(ctx, r, e)
+}
+
+// StopQueued ends the queued runs that are wanted to stop.
+func (g *ledger) StopQueued(ctx context.Context) (stopped int, err error) {
+	err = g.lead(ctx, "stop queued runs", func(t *tx) error {
+		runs, err := collect(ctx, t, scanRun, runColumns+`WHERE r.state = 'queued' AND r.stop <> '' AND r.ended_at = 0`)
+		if err != nil {
+			return err
+		}
+		for _, r := range runs {
+			reason := "cancelled by the user while it waited"
+			if r.Stop == muster.StopParent {
+				reason = "cancelled with its parent"
+			}
+			if err := t.moveRun(ctx, r, muster.RunMove{To: muster.RunCancelled, Reason: reason}, 0); err != nil {
+				return err
+			}
+		}
+		stopped = len(runs)
+		return nil
+	})
+	return stopped, err
+}

@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/muster-ml/muster"
+)
+
+// Launches returns the launches in these states with their attempts and runs.
+func (g *ledger) Launches(ctx context.Context, states ...muster.LaunchState) ([]*muster.Execution, error) {
+	args := make([]any, len(states))
+	for i, s := range states {
+		args[i] = s
+	}
+	launches, err := listLaunches(ctx, g.read, `WHERE l.state IN (?`+strings.Repeat(`, ?`, len(args)-1)+`) ORDER BY l.reserved_at`, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read launches: %w", err)
+	}
+	var all []*muster.Execution
+	for _, l := range launches {
+		x, err := g.execution(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, x)
+	}
+	return all, nil
+}
+
+// FindExecution returns one launch with its attempt and run.
+func (g *ledger) FindExecution(ctx context.Context, launch string) (*muster.Execution, error) {
+	l, err := g.FindLaunch(ctx, launch)
+	if err != nil {
+		return nil, err
+	}
+	return g.execution(ctx, l)
+}
+
+// execution reads what a launch carries.
+func (g *ledger) execution(ctx context.Context, l *muster.Launch) (x *muster.Execution, err error) {
+	x = &muster.Execution{Launch: l}
+	if x.Run, err = scanRun(g.read.QueryRowContext(ctx, runColumns+`WHERE r.id = ?`, l.RunID)); err != nil {
+		return nil, fmt.Errorf("read run of launch %s: %w", l.ID, err)
+	}
+	if x.Attempt, err = scanAttempt(g.read.QueryRowContext(ctx, attemptColumns+`WHERE launch_id = ?`, l.ID)); err != nil {
+		return nil, fmt.Errorf("read attempt of launch %s: %w", l.ID, err)
+	}
+	return x, nil
+}
+
+// Move writes what an observation found. Where the launch or the run is in
+// another state than x says, somebody was quicker: nothing is written, and the
+// next look finds what there is.
+func (g *ledger) Move(ctx context.Context, x *muster.Execution, m *muster.Moves) error {
+	return g.lead(ctx, "move run "+x.Run.Name, func(t *tx) error {
+		var launch muster.LaunchState
+		var run muster.RunState
+		if err := t.QueryRowContext(ctx, `SELECT l.state, r.state FROM launches l, runs r WHERE l.id = ? AND r.id = ?`, x.Launch.ID, x.Run.ID).Scan(&launch, &run); err != nil {
+			return err
+		}
+		if launch != x.Launch.State || run != x.Run.State {
+			return nil
+		}
+		if err := t.moveLaunch(ctx, x, m); err != nil {
+			return err
+		}
+		if err := t.moveAttempt(ctx, x, m); err != nil {
+			return err
+		}
+		for _, note := range m.Notes {
+			if err := t.event(ctx, x.Run, muster.Event{Kind: muster.EventNote, Attempt: x.Attempt.Number, Message: note, Actor: scheduler}); err != nil {
+				return err
+			}
+		}
+		if m.Failures+m.Platform+m.Losses > 0 || !m.NotBefore.IsZero() {
+			if _, err := t.exec(ctx, `UPDATE runs SET failures = failures + ?, platform_failures = platform_failures + ?, losses = losses + ?, not_before = ? WHERE id = ?`,
+				m.Failures, m.Platform, m.Losses, micros(m.NotBefore), x.Run.ID); err != nil {
+				return err
+			}
+		}
+		r := *x.Run
+		for _, step := range m.Runs {
+			if err := t.moveRun(ctx, &r, step, x.Attempt.Number); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// moveLaunch writes the launch's part of moves.
+func (t *tx) moveLaunch(ctx context.Context, x *muster.Execution, m *muster.Moves) error {
+	l := x.Launch
+	if m.Launch != "" {
+		var dispatched int64
+		if m.Launch == muster.LaunchDispatched {
+			dispatched = micros(t.now)
+		}
+		if _, err := t.exec(ctx, `UPDATE launches SET state = ?, job_id = CASE WHEN ? = '' THEN job_id ELSE ? END, child_id = CASE WHEN ? = '' THEN child_id ELSE ? END,
+			dispatched_at = CASE WHEN dispatched_at = 0 THEN ? ELSE dispatched_at END WHERE id = ?`,
+			m.Launch, m.JobID, m.JobID, m.ChildID, m.ChildID, dispatched, l.ID); err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, `UPDATE attempts SET dispatched_at = ? WHERE launch_id = ? AND dispatched_at = 0`, dispatched, l.ID); err != nil {
+			return err
+		}
+	}
+	if m.Stop != "" {
+		n, err := t.exec(ctx, `UPDATE launches SET stop = ?, stop_at = ? WHERE id = ? AND stop = ''`, m.Stop, micros(t.now), l.ID)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			if err := t.event(ctx, x.Run, muster.Event{Kind: muster.EventStop, Attempt: x.Attempt.Number, Message: fmt.Sprintf("the attempt is told to stop: %s", m.Stop), Actor: scheduler}); err != nil {
+				return err
+			}
+		}
+	}
+	for _, in := range m.Placed {
+		if _, err := t.exec(ctx, `UPDATE instances SET node_id = ?, node_name = ?, placed = 1 WHERE launch_id = ? AND idx = ?`, in.NodeID, in.NodeName, l.ID, in.Index); err != nil {
+			return err
+		}
+		message := fmt.Sprintf("instance %d is placed on node %s", in.Index, in.NodeName)
+		if err := t.event(ctx, x.Run, muster.Event{Kind: muster.EventInstance, Attempt: x.Attempt.Number, Message: message, Actor: "nomad"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moveAttempt writes the attempt's part of moves.
+func (t *tx) moveAttempt(ctx context.Context, x *muster.Execution, m *muster.Moves) error {
+	if m.Outcome != "" {
+		if _, err := t.exec(ctx, `UPDATE attempts SET outcome = ?, reason = ? WHERE run_id = ? AND number = ?`, m.Outcome, m.Reason, x.Run.ID, x.Attempt.Number); err != nil {
+			return err
+		}
+		message := fmt.Sprintf("attempt %d: %s", x.Attempt.Number, m.Outcome)
+		if m.Reason != "" {
+			message += ": " + m.Reason
+		}
+		if err := t.event(ctx, x.Run, muster.Event{Kind: muster.EventAttempt, Attempt: x.Attempt.Number, Message: message, Actor: scheduler}); err != nil {
+			return err
+		}
+	}
+	if m.Launch.Ended() {
+		_, err := t.exec(ctx, `UPDATE attempts SET ended_at = ? WHERE launch_id = ? AND ended_at = 0`, micros(t.now), x.Launch.ID)
+		return err
+	}
+	return nil
+}

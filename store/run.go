@@ -1,0 +1,240 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/muster-ml/muster"
+)
+
+// CreateRun keeps a new run, and its experiment on first use.
+func (s *Store) CreateRun(ctx context.Context, r *muster.Run, by muster.Origin) error {
+	return s.inTx(ctx, "create run", func(t *tx) error {
+		w, err := findWorkspace(ctx, t, r.Workspace)
+		if err != nil {
+			return err
+		}
+		parent, err := findParent(ctx, t, w, r.Parent)
+		if err != nil {
+			return err
+		}
+		var experiment int64
+		if err := t.QueryRowContext(ctx, `INSERT INTO experiments (workspace_id, name, runs, created_at) VALUES (?, ?, 1, ?)
+			ON CONFLICT DO UPDATE SET runs = runs + 1 RETURNING id`, w.ID, r.Experiment, micros(t.now)).Scan(&experiment); err != nil {
+			return err
+		}
+		r.WorkspaceID, r.Namespace, r.Kind, r.State = w.ID, w.Namespace, cmp.Or(r.Kind, muster.KindCommand), muster.RunQueued
+		r.CreatedAt, r.QueuedAt = t.now, t.now
+		r.WaitReason = &muster.WaitReason{Code: muster.WaitNew, Message: "the scheduler has not looked at it yet"}
+		err = t.QueryRowContext(ctx, `INSERT INTO runs (workspace_id, experiment_id, name, kind, parent_id, display_name, description, tags, properties,
+			cluster, spec, priority, state, wait_reason, created_at, queued_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
+			w.ID, experiment, r.Name, r.Kind, parent, r.DisplayName, r.Description, jsonMap(r.Tags), jsonMap(r.Properties),
+			r.Cluster, toJSON(r.Spec), r.Spec.Priority, r.State, toJSON(r.WaitReason), micros(t.now), micros(t.now)).Scan(&r.ID)
+		if isDuplicate(err) {
+			return muster.Errorf(muster.CodeConflict, "run %s exists already in workspace %s", r.Name, r.Workspace).At("name").
+				WithCure("names are unique for ever: choose another, or leave it out and one is made")
+		}
+		if err != nil {
+			return err
+		}
+		return t.describeRun(ctx, r, by)
+	})
+}
+
+// findParent returns the id of the run that is to be the parent, nil for none.
+func findParent(ctx context.Context, t *tx, w *muster.Workspace, name string) (any, error) {
+	if name == "" {
+		return nil, nil
+	}
+	p, err := findRun(ctx, t, w.Name, name)
+	if e, ok := errors.AsType[*muster.Error](err); ok {
+		return nil, e.At("parent")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.State.Final() || p.Stop != "" {
+		return nil, muster.Errorf(muster.CodeConflict, "run %s is %s and gets no more children", name, cmp.Or(string(p.State), "stopping")).At("parent")
+	}
+	return p.ID, nil
+}
+
+// describeRun writes the data that a new run names, and its first events.
+func (t *tx) describeRun(ctx context.Context, r *muster.Run, by muster.Origin) error {
+	data := func(direction, name string, ref muster.Ref) error {
+		_, err := t.exec(ctx, `INSERT INTO run_data (run_id, direction, name, ref) VALUES (?, ?, ?, ?)`, r.ID, direction, name, ref)
+		return err
+	}
+	if r.Spec.Code != "" {
+		if err := data("code", "code", r.Spec.Code); err != nil {
+			return err
+		}
+	}
+	for name, in := range r.Spec.Inputs {
+		if in.Ref != "" {
+			if err := data("input", name, in.Ref); err != nil {
+				return err
+			}
+		}
+	}
+	for name := range r.Spec.Outputs {
+		if err := data("output", name, muster.Ref("runs:/"+r.Name+"/"+name)); err != nil {
+			return err
+		}
+	}
+	message := fmt.Sprintf("submitted to cluster %s", r.Cluster)
+	if err := t.event(ctx, r, muster.Event{Kind: muster.EventState, To: r.State, Message: message, Actor: by.Actor, RequestID: by.RequestID}); err != nil {
+		return err
+	}
+	for _, note := range slices.Concat(r.Spec.Warnings, by.Notes) {
+		if err := t.event(ctx, r, muster.Event{Kind: muster.EventNote, Message: note, Actor: by.Actor, RequestID: by.RequestID}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// position counts who is before a waiting run in its cluster's queue.
+const position = `CASE WHEN r.state <> 'queued' THEN 0 ELSE 1 + (SELECT count(*) FROM runs q WHERE q.state = 'queued' AND q.held_by = '' AND q.cluster = r.cluster
+	AND (q.priority > r.priority OR q.priority = r.priority AND (q.queued_at, q.id) < (r.queued_at, r.id))) END`
+
+const runColumns = `SELECT r.id, r.workspace_id, w.name, w.namespace, e.name, r.name, r.kind, coalesce(p.name, ''), r.display_name, r.description,
+	r.tags, r.properties, r.cluster, r.spec, r.state, r.reason, r.wait_reason, ` + position + `, r.stop, r.exit_code,
+	r.failures, r.platform_failures, r.losses, r.not_before, r.created_at, r.queued_at, r.started_at, r.ended_at,
+	coalesce((SELECT i.phase FROM attempts a JOIN instances i ON i.launch_id = a.launch_id WHERE a.run_id = r.id AND a.number = r.attempt AND i.idx = 0 AND r.ended_at = 0), '')
+	FROM runs r JOIN workspaces w ON w.id = r.workspace_id JOIN experiments e ON e.id = r.experiment_id LEFT JOIN runs p ON p.id = r.parent_id `
+
+func scanRun(row scanner) (*muster.Run, error) {
+	r, wait := &muster.Run{}, &muster.WaitReason{}
+	var exit sql.NullInt64
+	if err := row.Scan(&r.ID, &r.WorkspaceID, &r.Workspace, &r.Namespace, &r.Experiment, &r.Name, &r.Kind, &r.Parent, &r.DisplayName, &r.Description,
+		jsonCol{&r.Tags}, jsonCol{&r.Properties}, &r.Cluster, jsonCol{&r.Spec}, &r.State, &r.Reason, jsonCol{wait}, &r.Position, &r.Stop, &exit,
+		&r.Failures, &r.PlatformFailures, &r.Losses, timeCol{&r.NotBefore}, timeCol{&r.CreatedAt}, timeCol{&r.QueuedAt}, timeCol{&r.StartedAt}, timeCol{&r.EndedAt},
+		&r.Phase); err != nil {
+		return nil, err
+	}
+	if wait.Code != "" {
+		r.WaitReason = wait
+	}
+	if exit.Valid {
+		code := int(exit.Int64)
+		r.ExitCode = &code
+	}
+	return r, nil
+}
+
+// FindRun returns the run of that name.
+func (s *Store) FindRun(ctx context.Context, workspace, name string) (*muster.Run, error) {
+	return findRun(ctx, s.read, workspace, name)
+}
+
+func findRun(ctx context.Context, q querier, workspace, name string) (*muster.Run, error) {
+	r, err := scanRun(q.QueryRowContext(ctx, runColumns+`WHERE w.name = ? AND r.name = ?`, workspace, name))
+	if !errors.Is(err, sql.ErrNoRows) {
+		return r, err
+	}
+	if _, err := findWorkspace(ctx, q, workspace); err != nil {
+		return nil, err
+	}
+	return nil, muster.Errorf(muster.CodeNotFound, "there is no run %s in workspace %s", name, workspace).
+		WithCure("muster run list shows what there is")
+}
+
+// ListRuns returns runs, newest first.
+func (s *Store) ListRuns(ctx context.Context, f muster.RunFilter) ([]*muster.Run, error) {
+	if _, err := s.FindWorkspace(ctx, f.Workspace); err != nil {
+		return nil, err
+	}
+	query, args := runColumns+`WHERE w.name = ?`, []any{f.Workspace}
+	where := func(condition string, values ...any) {
+		query, args = query+` AND `+condition, append(args, values...)
+	}
+	if f.Experiment != "" {
+		where(`e.name = ?`, f.Experiment)
+	}
+	if f.Parent != "" {
+		where(`p.name = ?`, f.Parent)
+	}
+	if f.Before > 0 {
+		where(`r.id < ?`, f.Before)
+	}
+	if len(f.States) > 0 {
+		values := make([]any, len(f.States))
+		for i, state := range f.States {
+			values[i] = state
+		}
+		where(`r.state IN (?`+strings.Repeat(`, ?`, len(values)-1)+`)`, values...)
+	}
+	query += fmt.Sprintf(` ORDER BY r.id DESC LIMIT %d`, cmp.Or(f.Limit, 100))
+	return collect(ctx, s.read, scanRun, query, args...)
+}
+
+// ListQueue returns the waiting runs by cluster and position.
+func (s *Store) ListQueue(ctx context.Context, cluster string) ([]*muster.Run, error) {
+	return collect(ctx, s.read, scanRun, runColumns+`WHERE r.state = 'queued' AND (? = '' OR r.cluster = ?)
+		ORDER BY r.cluster, r.priority DESC, r.queued_at, r.id`, cluster, cluster)
+}
+
+// RequestStop marks a run, and every run below it, as wanted to end.
+func (s *Store) RequestStop(ctx context.Context, workspace, name string, by muster.Origin) error {
+	return s.inTx(ctx, "request stop", func(t *tx) error {
+		r, err := findRun(ctx, t, workspace, name)
+		if err != nil {
+			return err
+		}
+		if r.State.Final() {
+			return muster.Errorf(muster.CodeConflict, "run %s is %s already", name, r.State)
+		}
+		rows, err := collect(ctx, t, scanRun, `WITH RECURSIVE below(id) AS (SELECT ? UNION SELECT c.id FROM runs c JOIN below b ON c.parent_id = b.id) `+
+			runColumns+`WHERE r.id IN (SELECT id FROM below) AND r.ended_at = 0 AND r.stop = ''`, r.ID)
+		if err != nil {
+			return err
+		}
+		for _, below := range rows {
+			stop, message := muster.StopCancel, "cancel requested"
+			if below.ID != r.ID {
+				stop, message = muster.StopParent, "cancel requested for "+r.Name+", of which this run is a descendant"
+			}
+			if _, err := t.exec(ctx, `UPDATE runs SET stop = ? WHERE id = ? AND stop = ''`, stop, below.ID); err != nil {
+				return err
+			}
+			if err := t.event(ctx, below, muster.Event{Kind: muster.EventStop, Message: message, Actor: by.Actor, RequestID: by.RequestID}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// FindRunByID returns the run of that id.
+func (s *Store) FindRunByID(ctx context.Context, id int64) (*muster.Run, error) {
+	r, err := scanRun(s.read.QueryRowContext(ctx, runColumns+`WHERE r.id = ?`, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, muster.Errorf(muster.CodeNotFound, "there is no run %d", id)
+	}
+	return r, err
+}
+
+// CountRuns returns how many runs are in each state.
+func (s *Store) CountRuns(ctx context.Context) (map[muster.RunState]int, error) {
+	counts := map[muster.RunState]int{}
+	for _, state := range muster.RunStates() {
+		counts[state] = 0
+	}
+	type count struct {
+		state muster.RunState
+		n     int
+	}
+	rows, err := collect(ctx, s.read, func(row scanner) (c count, err error) { return c, row.Scan(&c.state, &c.n) },
+		`SELECT state, count(*) FROM runs GROUP BY state`)
+	for _, c := range rows {
+		counts[c.state] = c.n
+	}
+	return counts, err
+}

@@ -1,0 +1,99 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"strings"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/muster-ml/muster"
+)
+
+// CreateWorkspace keeps a new workspace.
+func (s *Store) CreateWorkspace(ctx context.Context, w *muster.Workspace) error {
+	return s.inTx(ctx, "create workspace", func(t *tx) error {
+		if w.DefaultCluster != "" {
+			if _, err := findCluster(ctx, t, w.DefaultCluster); err != nil {
+				return err
+			}
+		}
+		w.CreatedAt, w.Namespace = t.now, s.namespace(w.Name)
+		err := t.QueryRowContext(ctx, `INSERT INTO workspaces (name, namespace, default_cluster, created_at) VALUES (?, ?, ?, ?) RETURNING id`,
+			w.Name, w.Namespace, w.DefaultCluster, micros(t.now)).Scan(&w.ID)
+		if isDuplicate(err) {
+			return muster.Errorf(muster.CodeConflict, "workspace %s exists already", w.Name).At("name")
+		}
+		return err
+	})
+}
+
+// namespace names the workspace's Nomad namespace: letters, digits and '-'.
+func (s *Store) namespace(workspace string) string {
+	slug := strings.ToLower(strings.ReplaceAll(workspace, "_", "-"))
+	sum := sha256.Sum256([]byte(workspace))
+	return "ws-" + s.Installation + "-" + slug + "-" + hex.EncodeToString(sum[:4])
+}
+
+// FindWorkspace returns the workspace of that name.
+func (s *Store) FindWorkspace(ctx context.Context, name string) (*muster.Workspace, error) {
+	return findWorkspace(ctx, s.read, name)
+}
+
+const workspaceColumns = `SELECT id, name, namespace, default_cluster, created_at FROM workspaces `
+
+func scanWorkspace(row scanner) (*muster.Workspace, error) {
+	w := &muster.Workspace{}
+	return w, row.Scan(&w.ID, &w.Name, &w.Namespace, &w.DefaultCluster, timeCol{&w.CreatedAt})
+}
+
+func findWorkspace(ctx context.Context, q querier, name string) (*muster.Workspace, error) {
+	w, err := scanWorkspace(q.QueryRowContext(ctx, workspaceColumns+`WHERE name = ?`, name))
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, muster.Errorf(muster.CodeNotFound, "there is no workspace %s", name).
+			WithCure("muster workspace list shows what there is, muster workspace create makes one")
+	}
+	return w, err
+}
+
+// ListWorkspaces returns all workspaces by name.
+func (s *Store) ListWorkspaces(ctx context.Context) ([]*muster.Workspace, error) {
+	return collect(ctx, s.read, scanWorkspace, workspaceColumns+`ORDER BY name`)
+}
+
+const experimentColumns = `SELECT e.id, w.name, e.name, e.runs, e.created_at FROM experiments e JOIN workspaces w ON w.id = e.workspace_id `
+
+func scanExperiment(row scanner) (*muster.Experiment, error) {
+	e := &muster.Experiment{}
+	return e, row.Scan(&e.ID, &e.Workspace, &e.Name, &e.Runs, timeCol{&e.CreatedAt})
+}
+
+// FindExperiment returns the experiment of that name.
+func (s *Store) FindExperiment(ctx context.Context, workspace, name string) (*muster.Experiment, error) {
+	if _, err := s.FindWorkspace(ctx, workspace); err != nil {
+		return nil, err
+	}
+	e, err := scanExperiment(s.read.QueryRowContext(ctx, experimentColumns+`WHERE w.name = ? AND e.name = ?`, workspace, name))
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, muster.Errorf(muster.CodeNotFound, "there is no experiment %s in workspace %s", name, workspace)
+	}
+	return e, err
+}
+
+// ListExperiments returns the experiments of a workspace by name.
+func (s *Store) ListExperiments(ctx context.Context, workspace string) ([]*muster.Experiment, error) {
+	if _, err := s.FindWorkspace(ctx, workspace); err != nil {
+		return nil, err
+	}
+	return collect(ctx, s.read, scanExperiment, experimentColumns+`WHERE w.name = ? ORDER BY e.name`, workspace)
+}
+
+// isDuplicate reports whether err says that a unique key is taken.
+func isDuplicate(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && (e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+}
