@@ -1,0 +1,241 @@
+// Package nomad is all that is said to Nomad and heard from it: jobs,
+// allocations, nodes, events and workload identities.
+package nomad
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+
+	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/jobspecs"
+)
+
+// Config says how Nomad is reached. Empty fields take what the NOMAD_*
+// variables say.
+type Config struct {
+	Address    string
+	Token      string
+	Region     string
+	CACert     string // files
+	ClientCert string
+	ClientKey  string
+	ServerName string
+
+	Installation string
+	Agent        Agent
+}
+
+// Agent is what an allocation needs to know to fetch and start its agent.
+type Agent = jobspecs.Agent
+
+// Nomad implements muster.Engine and muster.Identities.
+type Nomad struct {
+	api          *api.Client
+	installation string
+	agent        Agent
+	keys         keys
+
+	mu         sync.Mutex
+	registered map[string]bool // shapes and namespaces that Nomad has, by namespace/id
+	reconnect  func()          // ends the event stream: a new namespace is not in it
+}
+
+// New returns Nomad at an address. It does not connect yet.
+func New(c Config) (*Nomad, error) {
+	conf := api.DefaultConfig()
+	conf.Address = cmp.Or(c.Address, conf.Address)
+	conf.SecretID = cmp.Or(c.Token, conf.SecretID)
+	conf.Region = cmp.Or(c.Region, conf.Region)
+	conf.TLSConfig.CACert = cmp.Or(c.CACert, conf.TLSConfig.CACert)
+	conf.TLSConfig.ClientCert = cmp.Or(c.ClientCert, conf.TLSConfig.ClientCert)
+	conf.TLSConfig.ClientKey = cmp.Or(c.ClientKey, conf.TLSConfig.ClientKey)
+	conf.TLSConfig.TLSServerName = cmp.Or(c.ServerName, conf.TLSConfig.TLSServerName)
+	client, err := api.NewClient(conf)
+	if err != nil {
+		return nil, muster.Errorf(muster.CodeInvalid, "Nomad at %s: %v", conf.Address, err).At("nomad-addr")
+	}
+	return &Nomad{api: client, installation: c.Installation, agent: c.Agent, registered: map[string]bool{}, reconnect: func() {}}, nil
+}
+
+// Ping reports whether Nomad answers and has a leader.
+func (n *Nomad) Ping(ctx context.Context) error {
+	var leader string
+	if _, err := n.api.Raw().Query("/v1/status/leader", &leader, (&api.QueryOptions{}).WithContext(ctx)); err != nil {
+		return unreachable("ask Nomad for its leader", err)
+	}
+	if leader == "" {
+		return muster.Errorf(muster.CodeUnreachable, "Nomad has no leader")
+	}
+	return nil
+}
+
+// unreachable wraps an error of a call to Nomad.
+func unreachable(what string, err error) error {
+	return fmt.Errorf("%s: %w", what, muster.Errorf(muster.CodeUnreachable, "Nomad: %v", err))
+}
+
+// status returns the HTTP status of an answer that is an error, 0 for other
+// errors. It is the one place where Nomad's errors are told apart.
+func status(err error) int {
+	for e := err; e != nil; {
+		if r, ok := e.(api.UnexpectedResponseError); ok {
+			return r.StatusCode()
+		}
+		u, ok := e.(interface{ Unwrap() error })
+		if !ok {
+			return 0
+		}
+		e = u.Unwrap()
+	}
+	return 0
+}
+
+// Dispatch makes a launch exist. Where Nomad refuses, somebody may have stopped
+// the shape's job since it was registered, or deleted its namespace: it is
+// registered anew, and asked for once more.
+func (n *Nomad) Dispatch(ctx context.Context, l *muster.Launch) (jobID, childID string, err error) {
+	shape := n.shape(l)
+	jobID = shape.ID()
+	known, err := n.register(ctx, shape, jobID)
+	if err != nil {
+		return "", "", err
+	}
+	childID, err = n.dispatch(ctx, l, jobID)
+	if known && muster.CodeOf(err) == muster.CodeRefused {
+		if _, err := n.register(ctx, shape, jobID); err != nil {
+			return "", "", err
+		}
+		childID, err = n.dispatch(ctx, l, jobID)
+	}
+	if err != nil {
+		return "", "", err
+	}
+	return jobID, childID, nil
+}
+
+// dispatch asks for the child of a launch.
+func (n *Nomad) dispatch(ctx context.Context, l *muster.Launch, jobID string) (childID string, err error) {
+	q := (&api.WriteOptions{Namespace: l.Namespace, IdempotencyToken: l.Token()}).WithContext(ctx)
+	opts := &api.DispatchOptions{JobID: jobID, Meta: map[string]string{muster.LaunchMeta: l.ID}, IdPrefixTemplate: l.ID}
+	answer, _, err := n.api.Jobs().DispatchOpts(opts, q)
+	if err != nil {
+		n.forget(l.Namespace, jobID)
+		return "", fmt.Errorf("dispatch launch %s: %w", l.ID, n.refused(err))
+	}
+	return answer.DispatchedJobID, nil
+}
+
+// refused makes an error of Nomad's own one that may be shown; a Nomad that
+// cannot be reached stays CodeUnreachable.
+func (n *Nomad) refused(err error) error {
+	if code := status(err); code != 0 && code != 502 && code != 503 && code != 504 && !strings.Contains(err.Error(), "No cluster leader") {
+		return muster.Errorf(muster.CodeRefused, "Nomad refuses: %s", strings.Join(strings.Fields(err.Error()), " "))
+	}
+	return muster.Errorf(muster.CodeUnreachable, "Nomad: %v", err)
+}
+
+// shape returns what the launch is an instance of.
+func (n *Nomad) shape(l *muster.Launch) *jobspecs.Shape {
+	s := &jobspecs.Shape{Installation: n.installation, Namespace: l.Namespace, Region: l.Region, NodePool: l.NodePool, Agent: n.agent}
+	for i, g := range l.Groups {
+		s.Groups = append(s.Groups, jobspecs.Group{Name: g.Name, Count: g.Count, Need: l.Each[i]})
+	}
+	return s
+}
+
+// register makes sure that Nomad has the shape's namespace and job; known says
+// that it had them before.
+func (n *Nomad) register(ctx context.Context, s *jobspecs.Shape, jobID string) (known bool, err error) {
+	key := s.Namespace + "/" + jobID
+	n.mu.Lock()
+	known = n.registered[key]
+	n.mu.Unlock()
+	if known {
+		return true, nil
+	}
+	if err := n.ensureNamespace(ctx, s.Namespace); err != nil {
+		return false, err
+	}
+	if _, _, err := n.api.Jobs().Register(s.Job(), (&api.WriteOptions{Namespace: s.Namespace}).WithContext(ctx)); err != nil {
+		return false, fmt.Errorf("register shape %s: %w", jobID, n.refused(err))
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.registered[key] = true
+	return false, nil
+}
+
+// ensureNamespace makes the workspace's namespace where Nomad lacks it.
+func (n *Nomad) ensureNamespace(ctx context.Context, namespace string) error {
+	_, _, err := n.api.Namespaces().Info(namespace, (&api.QueryOptions{}).WithContext(ctx))
+	if err == nil {
+		return nil
+	}
+	if status(err) != 404 {
+		return fmt.Errorf("look up namespace %s: %w", namespace, n.refused(err))
+	}
+	if _, err := n.api.Namespaces().Register(&api.Namespace{Name: namespace, Description: "a workspace of Muster"}, (&api.WriteOptions{}).WithContext(ctx)); err != nil {
+		return fmt.Errorf("make namespace %s: %w", namespace, n.refused(err))
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.reconnect()
+	return nil
+}
+
+// forget makes the next dispatch register the shape again: somebody may have
+// stopped it.
+func (n *Nomad) forget(namespace, jobID string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.registered, namespace+"/"+jobID)
+}
+
+// StopJob stops a dispatched job and, with purge, forgets it.
+func (n *Nomad) StopJob(ctx context.Context, namespace, childID string, purge bool) error {
+	_, _, err := n.api.Jobs().Deregister(childID, purge, (&api.WriteOptions{Namespace: namespace}).WithContext(ctx))
+	if err != nil && status(err) != 404 {
+		return fmt.Errorf("stop Nomad job %s: %w", childID, n.refused(err))
+	}
+	return nil
+}
+
+// Watch follows the event stream and calls wake for each change.
+func (n *Nomad) Watch(ctx context.Context, wake func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n.mu.Lock()
+	n.reconnect = cancel
+	n.mu.Unlock()
+	topics := map[api.Topic][]string{api.TopicJob: {"*"}, api.TopicAllocation: {"*"}, api.TopicNode: {"*"}}
+	// Index 0 replays what the server still has: it only wakes us once more.
+	stream, err := n.api.EventStream().Stream(ctx, topics, 0, &api.QueryOptions{Namespace: api.AllNamespacesNamespace})
+	if err != nil {
+		return unreachable("follow Nomad's events", err)
+	}
+	wake()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case events, ok := <-stream:
+			switch {
+			case !ok:
+				return muster.Errorf(muster.CodeUnreachable, "Nomad ended the stream of events")
+			case events.Err != nil:
+				return unreachable("follow Nomad's events", events.Err)
+			case !events.IsHeartbeat():
+				wake()
+			}
+		}
+	}
+}
+
+// lookLimit bounds one look at everything.
+const lookLimit = 30 * time.Second
