@@ -1,0 +1,107 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/scheduler/admission"
+)
+
+// admit decides who starts, and writes it down. What it reads of Nomad is older
+// than what it reads of the store: a launch made in between is a reservation.
+func (k *Controller) admit(ctx context.Context, ledger muster.Ledger) (time.Duration, error) {
+	seen := k.sight.Load()
+	backlog, err := ledger.Backlog(ctx)
+	if err != nil {
+		return 0, err
+	}
+	now := time.Now()
+	if seen == nil || seen.stale != nil {
+		_, err := ledger.Apply(ctx, waitForNomad(seen, backlog))
+		return 0, err
+	}
+	snapshot := Snapshot(seen.Sight, backlog, now)
+	admitted, err := ledger.Apply(ctx, admission.Decide(snapshot))
+	if err != nil {
+		return 0, err
+	}
+	if admitted > 0 {
+		k.ring("launch")
+	}
+	return nextBackOff(backlog, now), nil
+}
+
+// waitForNomad makes every waiting run say that Nomad is away.
+func waitForNomad(seen *sight, b *muster.Backlog) *muster.Decision {
+	reason := muster.WaitReason{Code: muster.WaitNomad, Message: "Nomad has not answered yet"}
+	if seen != nil {
+		reason.Message = fmt.Sprintf("Nomad does not answer; it did last at %s UTC", seen.At.UTC().Format("15:04:05"))
+	}
+	d := &muster.Decision{}
+	for _, waiting := range b.Waiting {
+		for _, w := range waiting {
+			d.Waits = append(d.Waits, muster.Wait{RunID: w.RunID, Reason: reason})
+		}
+	}
+	return d
+}
+
+// nextBackOff returns how long it is until the first back-off ends, 0 for none.
+func nextBackOff(b *muster.Backlog, now time.Time) time.Duration {
+	var next time.Duration
+	for _, waiting := range b.Waiting {
+		for _, w := range waiting {
+			if d := w.NotBefore.Sub(now); d > 0 && (next == 0 || d < next) {
+				next = d
+			}
+		}
+	}
+	return next
+}
+
+// Snapshot puts together what was seen of Nomad and what the store knows. An
+// allocation that was seen counts where it is; an instance whose allocation was
+// not seen yet holds its reservation.
+func Snapshot(s *muster.Sight, b *muster.Backlog, now time.Time) *muster.Snapshot {
+	used, foreign := map[string]muster.Resources{}, map[string]muster.Resources{}
+	seen := map[string]bool{} // by child, group and index
+	for _, a := range s.Allocs {
+		seen[fmt.Sprint(a.JobID, " ", a.Group, " ", a.Index)] = true
+		switch {
+		case a.Ended():
+		case a.Ours:
+			used[a.NodeID] = used[a.NodeID].Add(a.Used)
+		default:
+			foreign[a.NodeID] = foreign[a.NodeID].Add(a.Used)
+		}
+	}
+	total := map[string]muster.Resources{}
+	for _, n := range s.Nodes {
+		total[n.ID] = n.Total
+	}
+	for _, l := range b.Live {
+		for _, in := range l.Instances {
+			if l.ChildID != "" && seen[fmt.Sprint(l.ChildID, " ", in.Group, " ", in.GroupIndex)] {
+				continue
+			}
+			group := slices.IndexFunc(l.Groups, func(g muster.Group) bool { return g.Name == in.Group })
+			free := total[in.NodeID].Sub(used[in.NodeID]).Sub(foreign[in.NodeID])
+			used[in.NodeID] = used[in.NodeID].Add(free.Bind(l.Each[group]))
+		}
+	}
+	snapshot := &muster.Snapshot{Now: now}
+	for _, c := range b.Clusters {
+		cs := muster.ClusterSnapshot{Name: c.Name, Queue: b.Waiting[c.Name]}
+		for _, n := range s.Nodes {
+			if n.Pool == c.NodePool {
+				cs.Nodes = append(cs.Nodes, muster.NodeSnapshot{ID: n.ID, Name: n.Name, Ready: n.Ready(),
+					Size: muster.NodeSize{Cores: n.Cores, Resources: n.Total}, Used: used[n.ID], Foreign: foreign[n.ID]})
+			}
+		}
+		snapshot.Clusters = append(snapshot.Clusters, cs)
+	}
+	return snapshot
+}

@@ -1,0 +1,274 @@
+package controller_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/scheduler/controller"
+)
+
+// fakeEngine is a Nomad in memory. Each dispatch makes a job on node n.
+type fakeEngine struct {
+	mu         sync.Mutex
+	sight      muster.Sight
+	looks      []time.Time
+	dispatches map[string]int // by token
+	stops      []string
+	wake       func()
+
+	lookErr, dispatchErr error
+	hang                 bool // Dispatch waits until its context ends
+}
+
+func (e *fakeEngine) Look(context.Context) (*muster.Sight, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.looks = append(e.looks, time.Now())
+	if e.lookErr != nil {
+		return nil, e.lookErr
+	}
+	s := e.sight
+	s.At, s.Jobs, s.Allocs = time.Now(), slices.Clone(s.Jobs), slices.Clone(s.Allocs)
+	return &s, nil
+}
+
+func (e *fakeEngine) Watch(ctx context.Context, wake func()) error {
+	e.mu.Lock()
+	e.wake = wake
+	e.mu.Unlock()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (e *fakeEngine) Dispatch(ctx context.Context, l *muster.Launch) (string, string, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.dispatches[l.Token()]++
+	if e.hang {
+		e.mu.Unlock()
+		<-ctx.Done()
+		e.mu.Lock()
+		return "", "", ctx.Err()
+	}
+	if e.dispatchErr != nil {
+		return "", "", e.dispatchErr
+	}
+	child := "shape/" + l.ID
+	if !slices.ContainsFunc(e.sight.Jobs, func(j muster.SeenJob) bool { return j.ID == child }) {
+		e.sight.Jobs = append(e.sight.Jobs, muster.SeenJob{ID: child, Namespace: l.Namespace, ParentID: "shape", Launch: l.ID, Status: "running"})
+		e.sight.Allocs = append(e.sight.Allocs, muster.SeenAlloc{ID: "alloc-" + l.ID, JobID: child, Namespace: l.Namespace, Ours: true, Group: "main", NodeID: "n", NodeName: "node",
+			Client: "running", Desired: "run", Used: l.Each[0], Created: time.Now()})
+	}
+	return "shape", child, nil
+}
+
+func (e *fakeEngine) StopJob(_ context.Context, _, child string, purge bool) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stops = append(e.stops, child)
+	for i := range e.sight.Allocs {
+		if e.sight.Allocs[i].JobID == child {
+			e.sight.Allocs[i].Client, e.sight.Allocs[i].Desired = "complete", "stop"
+		}
+	}
+	e.sight.Jobs = slices.DeleteFunc(e.sight.Jobs, func(j muster.SeenJob) bool { return j.ID == child && purge })
+	return nil
+}
+
+// fakeLedger keeps one cluster and some runs in memory, as the store would. It
+// is both Leases and Ledger: SQLite's own goroutines would stand outside the
+// test's clock.
+type fakeLedger struct {
+	mu            sync.Mutex
+	holder        string
+	term          int64
+	leaseErr, err error
+	runs          []*muster.Run
+	live          []*muster.Execution
+	turns         int // of the admit loop
+	applied       []time.Time
+	notes         []string
+}
+
+func (g *fakeLedger) AcquireLease(_ context.Context, holder string, fresh bool) (*muster.Lease, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.leaseErr != nil {
+		return nil, g.leaseErr
+	}
+	if g.holder == "" || g.holder == holder && fresh {
+		g.holder = holder
+		g.term++
+	}
+	return &muster.Lease{Holder: g.holder, Term: g.term, Until: time.Now().Add(muster.LeaseLength)}, nil
+}
+
+func (g *fakeLedger) Lead(term int64) muster.Ledger { return &termLedger{g, term} }
+
+// termLedger refuses once another term has begun.
+type termLedger struct {
+	*fakeLedger
+	term int64
+}
+
+func (g *termLedger) enter() error {
+	g.mu.Lock()
+	if g.fakeLedger.term != g.term {
+		return muster.ErrNotLeader
+	}
+	return g.err
+}
+
+func (g *termLedger) Backlog(context.Context) (*muster.Backlog, error) {
+	err := g.enter()
+	defer g.mu.Unlock()
+	g.turns++
+	b := &muster.Backlog{Clusters: []*muster.Cluster{{Name: "c", NodePool: "pool"}}, Waiting: map[string][]muster.Waiting{}}
+	for _, r := range g.runs {
+		if r.State == muster.RunQueued && r.Stop == "" {
+			b.Waiting["c"] = append(b.Waiting["c"], muster.Waiting{RunID: r.ID, Name: r.Name, NotBefore: r.NotBefore, Groups: r.Spec.Groups})
+		}
+	}
+	for _, x := range g.live {
+		if !x.Launch.State.Ended() {
+			b.Live = append(b.Live, x.Launch)
+		}
+	}
+	return b, err
+}
+
+func (g *termLedger) Apply(_ context.Context, d *muster.Decision) (int, error) {
+	err := g.enter()
+	defer g.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	g.applied = append(g.applied, time.Now())
+	for _, w := range d.Waits {
+		g.runs[w.RunID].WaitReason = &w.Reason
+	}
+	for _, s := range d.Starts {
+		r := g.runs[s.RunID]
+		r.State = muster.RunAdmitted
+		id := r.Name + string(rune('0'+len(g.live)))
+		l := &muster.Launch{ID: id, RunID: r.ID, Run: r.Name, Cluster: "c", NodePool: "pool", Namespace: "ns", State: muster.LaunchReserved,
+			ReservedAt: time.Now(), Groups: r.Spec.Groups, Each: s.Each, Instances: []muster.Instance{{Group: "main", NodeID: s.Places[0].NodeID}}}
+		g.live = append(g.live, &muster.Execution{Launch: l, Attempt: &muster.Attempt{Number: 1}, Run: r})
+	}
+	return len(d.Starts), nil
+}
+
+// copyOf returns an execution as it is now, as a read of the store would.
+func copyOf(x *muster.Execution) *muster.Execution {
+	l, r, a := *x.Launch, *x.Run, *x.Attempt
+	l.Instances = slices.Clone(l.Instances)
+	return &muster.Execution{Launch: &l, Attempt: &a, Run: &r}
+}
+
+func (g *termLedger) Launches(_ context.Context, states ...muster.LaunchState) ([]*muster.Execution, error) {
+	err := g.enter()
+	defer g.mu.Unlock()
+	var all []*muster.Execution
+	for _, x := range g.live {
+		if slices.Contains(states, x.Launch.State) {
+			all = append(all, copyOf(x))
+		}
+	}
+	return all, err
+}
+
+func (g *termLedger) FindExecution(_ context.Context, launch string) (*muster.Execution, error) {
+	err := g.enter()
+	defer g.mu.Unlock()
+	for _, x := range g.live {
+		if x.Launch.ID == launch {
+			return copyOf(x), err
+		}
+	}
+	return nil, errors.Join(err, muster.Errorf(muster.CodeNotFound, "no launch %s", launch))
+}
+
+func (g *termLedger) Move(_ context.Context, x *muster.Execution, m *muster.Moves) error {
+	err := g.enter()
+	defer g.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	for _, now := range g.live {
+		if now.Launch.ID != x.Launch.ID || now.Launch.State != x.Launch.State || now.Run.State != x.Run.State {
+			continue
+		}
+		if m.Launch != "" {
+			now.Launch.State = m.Launch
+		}
+		if m.ChildID != "" {
+			now.Launch.ChildID, now.Launch.DispatchedAt = m.ChildID, time.Now()
+		}
+		if m.Stop != "" {
+			now.Launch.Stop, now.Launch.StopAt = m.Stop, time.Now()
+		}
+		for _, step := range m.Runs {
+			now.Run.State, now.Run.Reason = step.To, step.Reason
+		}
+		now.Run.Losses += m.Losses
+		if !m.NotBefore.IsZero() {
+			now.Run.NotBefore = m.NotBefore
+		}
+		g.notes = append(g.notes, m.Notes...)
+		break
+	}
+	return nil
+}
+
+func (g *termLedger) StopQueued(context.Context) (n int, err error) {
+	err = g.enter()
+	defer g.mu.Unlock()
+	for _, r := range g.runs {
+		if r.State == muster.RunQueued && r.Stop != "" {
+			r.State = muster.RunCancelled
+			n++
+		}
+	}
+	return n, err
+}
+
+// lab is a controller between the two.
+type lab struct {
+	*testing.T
+	engine *fakeEngine
+	ledger *fakeLedger
+	*controller.Controller
+	stop func() // ends the controller and returns once it has
+}
+
+// start runs a controller inside a synctest bubble.
+func start(t *testing.T, tick time.Duration, runs ...*muster.Run) *lab {
+	t.Helper()
+	node := muster.SeenNode{ID: "n", Name: "node", Pool: "pool", Status: "ready", Eligible: true, Cores: muster.Whole(2),
+		Total: muster.Resources{MHz: muster.Whole(2000), MiB: muster.Whole(2000), DiskMiB: muster.Whole(100)}}
+	l := &lab{T: t, engine: &fakeEngine{dispatches: map[string]int{}, sight: muster.Sight{Nodes: []muster.SeenNode{node}}}, ledger: &fakeLedger{}}
+	for i, r := range runs {
+		r.ID, r.State = int64(i), muster.RunQueued
+		r.Spec.Complete()
+	}
+	l.ledger.runs = runs
+	l.Controller = controller.New(controller.Config{Leases: l.ledger, Engine: l.engine, Holder: "me", Fence: time.Minute, Tick: tick, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	return l
+}
+
+// run begins to run the controller.
+func (l *lab) run() {
+	ctx, cancel := context.WithCancel(l.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = l.Controller.Run(ctx) // that it was cancelled
+	}()
+	l.stop = func() { cancel(); <-done }
+}

@@ -1,0 +1,53 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/muster-ml/muster"
+)
+
+// dispatchers is how many dispatches are under way at once.
+const dispatchers = 16
+
+// refusedPause is how long a run waits after Nomad refused its dispatch.
+const refusedPause = 10 * time.Second
+
+// launch makes reserved launches exist in Nomad. The dispatch carries a token
+// made of the launch: a server that dies before it has written the answer asks
+// again and gets the same child.
+func (k *Controller) launch(ctx context.Context, ledger muster.Ledger) (time.Duration, error) {
+	reserved, err := ledger.Launches(ctx, muster.LaunchReserved)
+	if err != nil || len(reserved) == 0 {
+		return 0, err
+	}
+	var g errgroup.Group
+	g.SetLimit(dispatchers)
+	for _, x := range reserved {
+		g.Go(func() error { return k.dispatch(ctx, ledger, x) })
+	}
+	defer k.ring("look", "track")
+	return 0, g.Wait()
+}
+
+// dispatch launches one execution, or gives it up.
+func (k *Controller) dispatch(ctx context.Context, ledger muster.Ledger, x *muster.Execution) error {
+	if x.Run.Stop != "" {
+		defer k.ring("admit")
+		return ledger.Move(ctx, x, &muster.Moves{Launch: muster.LaunchPurged, Outcome: muster.OutcomeCancelled, Reason: "cancelled before it was launched",
+			Runs: []muster.RunMove{{To: muster.RunCancelled, Reason: "cancelled by the user before it was launched"}}})
+	}
+	job, child, err := k.Engine.Dispatch(ctx, x.Launch)
+	if e, ok := errors.AsType[*muster.Error](err); ok && e.Code == muster.CodeRefused {
+		return ledger.Move(ctx, x, &muster.Moves{Launch: muster.LaunchPurged, Outcome: muster.OutcomeWithdrawn, Reason: e.Message,
+			Runs: []muster.RunMove{{To: muster.RunQueued, Reason: e.Message}}, Losses: 1, NotBefore: time.Now().Add(refusedPause)})
+	}
+	if err != nil {
+		return err
+	}
+	return ledger.Move(ctx, x, &muster.Moves{Launch: muster.LaunchDispatched, JobID: job, ChildID: child,
+		Runs: []muster.RunMove{{To: muster.RunStarting, Reason: "dispatched as Nomad job " + child}}})
+}

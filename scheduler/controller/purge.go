@@ -1,0 +1,26 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/muster-ml/muster"
+)
+
+// purge makes Nomad forget the jobs of launches that are over.
+func (k *Controller) purge(ctx context.Context, ledger muster.Ledger) (time.Duration, error) {
+	over, err := ledger.Launches(ctx, muster.LaunchOver)
+	if err != nil {
+		return 0, err
+	}
+	var errs []error
+	for _, x := range over {
+		if err := k.Engine.StopJob(ctx, x.Launch.Namespace, x.Launch.ChildID, true); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, ledger.Move(ctx, x, &muster.Moves{Launch: muster.LaunchPurged}))
+	}
+	return 0, errors.Join(errs...)
+}
