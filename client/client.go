@@ -1,0 +1,161 @@
+// Package client is the typed client of Muster's two APIs: Client is for
+// people and their programs, Agent for agents.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/muster-ml/muster"
+)
+
+// Client calls the people's API of one server. Its errors are *muster.Error.
+type Client struct {
+	addr  string
+	token string
+	http  *http.Client
+}
+
+// New makes a client of the server at addr, a URL.
+func New(addr, token string) *Client {
+	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
+	return &Client{addr: strings.TrimSuffix(addr, "/"), token: token, http: &http.Client{Transport: &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, ResponseHeaderTimeout: 2 * time.Minute, IdleConnTimeout: time.Minute,
+	}}}
+}
+
+// Addr returns the server's URL.
+func (c *Client) Addr() string { return c.addr }
+
+// Close gives up idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// request is one call.
+type request struct {
+	method string
+	path   []string // segments below /api/v1
+	query  url.Values
+	header http.Header
+	body   io.ReadCloser
+	size   int64
+}
+
+// send sends a request; what is not success is an error.
+func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
+	segments := make([]string, len(q.path))
+	for i, s := range q.path {
+		segments[i] = url.PathEscape(s)
+	}
+	target := c.addr + "/api/v1/" + strings.Join(segments, "/")
+	if len(q.query) > 0 {
+		target += "?" + q.query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, q.method, target, nil)
+	if err != nil || req.URL.Host == "" || req.URL.Scheme != "http" && req.URL.Scheme != "https" {
+		return nil, muster.Errorf(muster.CodeInvalid, "%q is not the URL of a server", c.addr).WithCure("write it like http://127.0.0.1:4750")
+	}
+	if q.header != nil {
+		req.Header = q.header
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if q.body != nil {
+		req.Body, req.ContentLength = q.body, q.size
+		if q.size == 0 {
+			_ = q.body.Close()
+			req.Body = http.NoBody
+		}
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, c.unreachable(err)
+	}
+	if resp.StatusCode < 300 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	return nil, c.problem(q.method, resp)
+}
+
+// unreachable says that no server answered.
+func (c *Client) unreachable(err error) *muster.Error {
+	if u, ok := err.(*url.Error); ok {
+		err = u.Err
+	}
+	return muster.Errorf(muster.CodeUnreachable, "no Muster server answers at %s (%v)", c.addr, err).
+		WithCure("is it running? muster dev starts one here; --addr or MUSTER_ADDR names another")
+}
+
+// problem reads what the server answered instead of success.
+func (c *Client) problem(method string, resp *http.Response) error {
+	if method == http.MethodHead {
+		return muster.Errorf(muster.CodeOfStatus(resp.StatusCode), "the server answers %s", resp.Status)
+	}
+	var p struct{ Code, Detail, Field, Cure string }
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // what broke off is no problem document
+	if err := json.Unmarshal(text, &p); err != nil || p.Code == "" {
+		return muster.Errorf(muster.CodeUnreachable, "%s answers %s, and not as a Muster server does", c.addr, resp.Status).
+			WithCure("check --addr or MUSTER_ADDR")
+	}
+	return &muster.Error{Code: muster.Code(p.Code), Message: p.Detail, Field: p.Field, Cure: p.Cure}
+}
+
+// call sends a question as JSON, nil for none, and reads the answer, nil for
+// none.
+func (c *Client) call(ctx context.Context, q request, question, answer any) error {
+	if question != nil {
+		data, err := json.Marshal(question)
+		if err != nil {
+			return fmt.Errorf("encode %s: %w", strings.Join(q.path, "/"), err)
+		}
+		q.body, q.size = io.NopCloser(bytes.NewReader(data)), int64(len(data))
+		q.header = http.Header{"Content-Type": {"application/json"}}
+	}
+	resp, err := c.send(ctx, q)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if answer == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return muster.Errorf(muster.CodeUnreachable, "the answer of %s broke off: %v", c.addr, err)
+	}
+	return nil
+}
+
+// get reads an answer of type T.
+func get[T any](ctx context.Context, c *Client, query url.Values, path ...string) (answer T, err error) {
+	err = c.call(ctx, request{method: http.MethodGet, path: path, query: query}, nil, &answer)
+	return answer, err
+}
+
+// post sends a question and reads an answer of type T.
+func post[T any](ctx context.Context, c *Client, question any, path ...string) (answer T, err error) {
+	err = c.call(ctx, request{method: http.MethodPost, path: path}, question, &answer)
+	return answer, err
+}
+
+// values makes a query of the names that have a value.
+func values(pairs ...string) url.Values {
+	v := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			v.Add(pairs[i], pairs[i+1])
+		}
+	}
+	return v
+}
