@@ -1,0 +1,167 @@
+package agentapi
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/muster-ml/muster"
+)
+
+// keyLock lets one request at a time write a key.
+type keyLock struct {
+	sync.Mutex
+	users int
+}
+
+// lock takes the lock of a key; the caller calls what it returns. Without it a
+// chunk that was sent twice could be answered by one try and kept of the other.
+func (a *API) lock(key string) (unlock func()) {
+	a.mu.Lock()
+	l := a.locks[key]
+	if l == nil {
+		l = &keyLock{}
+		a.locks[key] = l
+	}
+	l.users++
+	a.mu.Unlock()
+	l.Lock()
+	return func() {
+		l.Unlock()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(a.locks, key)
+		}
+	}
+}
+
+// putChunk keeps a piece of a log. One that is kept already stays as it is.
+func (a *API) putChunk(w http.ResponseWriter, r *http.Request, c *caller) error {
+	stream := muster.Stream(r.PathValue("stream"))
+	offset, err := strconv.ParseInt(r.PathValue("offset"), 10, 64)
+	if err != nil || offset < 0 || stream != muster.Stdout && stream != muster.Stderr {
+		return muster.Errorf(muster.CodeInvalid, "there is no log %s at %s", stream, r.PathValue("offset"))
+	}
+	data, err := readBody(w, r, muster.MaxChunk)
+	if err != nil {
+		return err
+	}
+	if len(data) == 0 {
+		return muster.Errorf(muster.CodeInvalid, "the chunk is empty")
+	}
+	log := muster.LogID{RunID: c.launch.RunID, Attempt: c.launch.Attempt, Instance: c.instance.Index, Stream: stream}
+	key := log.ChunkKey(offset)
+	defer a.lock(key)()
+	kept, err := a.Blobs.Size(r.Context(), key)
+	if muster.CodeOf(err) == muster.CodeNotFound {
+		kept, _, err = a.Blobs.Put(r.Context(), key, bytes.NewReader(data))
+	}
+	if err != nil {
+		return fmt.Errorf("keep log chunk: %w", err)
+	}
+	return answer(w, muster.ChunkAnswer{Kept: kept})
+}
+
+// checked passes a body on as long as it is what its sender says it is: at its
+// end it fails unless size and digest fit, so that nothing is kept.
+type checked struct {
+	r    io.Reader
+	sum  hash.Hash
+	want string // SHA-256 in hex
+}
+
+// errDigest says that a body is not what its sender said.
+var errDigest = errors.New("the digest does not fit")
+
+// Read passes on what was read.
+func (c *checked) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.sum.Write(p[:n])
+	if err == io.EOF && hex.EncodeToString(c.sum.Sum(nil)) != c.want {
+		return n, errDigest
+	}
+	return n, err
+}
+
+// putArtifact keeps a file that a run produced.
+func (a *API) putArtifact(w http.ResponseWriter, r *http.Request, c *caller) error {
+	name := r.PathValue("path")
+	if err := muster.CheckPath(name); err != nil {
+		return err
+	}
+	want := strings.ToLower(r.Header.Get(muster.ContentSHA256Header))
+	if len(want) != sha256.Size*2 {
+		return muster.Errorf(muster.CodeInvalid, "the header %s is missing", muster.ContentSHA256Header)
+	}
+	if r.ContentLength > a.MaxArtifact {
+		return muster.Errorf(muster.CodeTooLarge, "%s is larger than %d bytes", name, a.MaxArtifact)
+	}
+	key := muster.ArtifactKey(c.launch.RunID, c.launch.Attempt, c.instance.Index, name)
+	defer a.lock(key)()
+	body := &checked{http.MaxBytesReader(w, r.Body, a.MaxArtifact), sha256.New(), want}
+	size, sum, err := a.Blobs.Put(r.Context(), key, body)
+	switch {
+	case errors.Is(err, errDigest):
+		return muster.Errorf(muster.CodeInvalid, "%s arrived with another content than its digest says", name).WithCure("send it again")
+	case errTooLarge(err):
+		return muster.Errorf(muster.CodeTooLarge, "%s is larger than %d bytes", name, a.MaxArtifact)
+	case err != nil:
+		return fmt.Errorf("keep artifact: %w", err)
+	}
+	art := &muster.Artifact{Path: name, Size: size, SHA256: sum, Attempt: c.launch.Attempt, Instance: c.instance.Index, CreatedAt: time.Now().UTC()}
+	if err := a.Artifacts.PutArtifact(r.Context(), c.launch.RunID, art); err != nil {
+		return fmt.Errorf("keep artifact: %w", err)
+	}
+	return answer(w, art)
+}
+
+// serveUpload gives an upload that the run's spec names, and no other.
+func (a *API) serveUpload(w http.ResponseWriter, r *http.Request, c *caller) error {
+	run, err := a.FindRun(r.Context(), c.launch.RunID)
+	if err != nil {
+		return err
+	}
+	sum := r.PathValue("sha256")
+	if !names(&run.Spec, sum) {
+		return muster.Errorf(muster.CodeForbidden, "the run does not name the upload %.12s", sum)
+	}
+	key := muster.UploadKey(run.WorkspaceID, sum)
+	size, err := a.Blobs.Size(r.Context(), key)
+	if err != nil {
+		return err
+	}
+	body, err := a.Blobs.Open(r.Context(), key, 0)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	if _, err := io.Copy(w, body); err != nil {
+		panic(http.ErrAbortHandler) // the header has gone: only a broken connection tells the agent
+	}
+	return nil
+}
+
+// names reports whether the spec names the upload as its code or an input.
+func names(s *muster.Spec, sum string) bool {
+	if s.Code == muster.UploadRef(sum) {
+		return true
+	}
+	for _, in := range s.Inputs {
+		if in.Ref == muster.UploadRef(sum) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,141 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"strings"
+
+	"github.com/muster-ml/muster"
+)
+
+// newCluster asks for a cluster.
+type newCluster struct {
+	Name     string      `json:"name" example:"gpu"`
+	NodePool string      `json:"node_pool" doc:"The Nomad node pool whose nodes it is." example:"gpu"`
+	Tier     muster.Tier `json:"tier,omitempty" enum:"dedicated,low_priority"`
+}
+
+func (a *API) registerClusters() {
+	handle(a, operation{"POST", "/clusters", "create-cluster", "Make a cluster of a node pool", 201, "clusters"},
+		func(ctx context.Context, in *body[newCluster]) (*body[*muster.Cluster], error) {
+			c := &muster.Cluster{Name: in.Body.Name, NodePool: in.Body.NodePool, Provider: muster.ProviderNone, Tier: cmp.Or(in.Body.Tier, muster.TierDedicated)}
+			if err := c.Validate(); err != nil {
+				return nil, err
+			}
+			if err := a.Clusters.CreateCluster(ctx, c); err != nil {
+				return nil, err
+			}
+			a.Wake()
+			return ok(c, a.measure(ctx, c))
+		})
+	handle(a, operation{"GET", "/clusters", "list-clusters", "List the clusters", 200, "clusters"},
+		func(ctx context.Context, _ *struct{}) (*body[[]*muster.Cluster], error) {
+			all, err := a.Clusters.ListClusters(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return list(all, a.measure(ctx, all...))
+		})
+	handle(a, operation{"GET", "/clusters/{cluster}", "show-cluster", "Show a cluster", 200, "clusters"},
+		func(ctx context.Context, in *struct {
+			Cluster string `path:"cluster"`
+		}) (*body[*muster.Cluster], error) {
+			c, err := a.Clusters.FindCluster(ctx, in.Cluster)
+			if err != nil {
+				return nil, err
+			}
+			return ok(c, a.measure(ctx, c))
+		})
+	type ofCluster struct {
+		Cluster string `query:"cluster" doc:"Only this cluster's."`
+	}
+	handle(a, operation{"GET", "/nodes", "list-nodes", "List the nodes of all clusters", 200, "nodes"},
+		func(ctx context.Context, in *ofCluster) (*body[[]*muster.Node], error) {
+			return list(a.nodes(ctx, in.Cluster))
+		})
+	handle(a, operation{"GET", "/nodes/{node}", "show-node", "Show a node by id, beginning of an id, or name", 200, "nodes"},
+		func(ctx context.Context, in *struct {
+			Node string `path:"node"`
+		}) (*body[*muster.Node], error) {
+			return ok(a.node(ctx, in.Node))
+		})
+	handle(a, operation{"GET", "/queue", "show-queue", "List the waiting runs by cluster and position, with reasons", 200, "queue"},
+		func(ctx context.Context, in *ofCluster) (*body[[]*muster.Run], error) {
+			if err := a.checkCluster(ctx, in.Cluster); err != nil {
+				return nil, err
+			}
+			return list(a.Runs.ListQueue(ctx, in.Cluster))
+		})
+}
+
+// checkCluster refuses a cluster that does not exist; "" stands for all.
+func (a *API) checkCluster(ctx context.Context, name string) error {
+	if name == "" {
+		return nil
+	}
+	_, err := a.Clusters.FindCluster(ctx, name)
+	return err
+}
+
+// measure fills in what is seen of the clusters' nodes. While Nomad has not
+// answered nothing is known of them, and that is no error.
+func (a *API) measure(ctx context.Context, clusters ...*muster.Cluster) error {
+	all, err := a.Nodes.ListNodes(ctx)
+	if err != nil {
+		if muster.CodeOf(err) == muster.CodeUnreachable {
+			return nil
+		}
+		return err
+	}
+	for _, c := range clusters {
+		var own []*muster.Node
+		for _, n := range all {
+			if n.Cluster == c.Name {
+				own = append(own, n)
+				c.Nodes++
+				if n.Ready() {
+					c.Ready++
+				}
+			}
+		}
+		c.Size = muster.SizeOf(own)
+	}
+	return nil
+}
+
+// nodes lists the nodes of a cluster, or of all.
+func (a *API) nodes(ctx context.Context, cluster string) ([]*muster.Node, error) {
+	if err := a.checkCluster(ctx, cluster); err != nil {
+		return nil, err
+	}
+	all, err := a.Nodes.ListNodes(ctx)
+	var own []*muster.Node
+	for _, n := range all {
+		if cluster == "" || n.Cluster == cluster {
+			own = append(own, n)
+		}
+	}
+	return own, err
+}
+
+// node finds one node.
+func (a *API) node(ctx context.Context, name string) (*muster.Node, error) {
+	all, err := a.Nodes.ListNodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found *muster.Node
+	for _, n := range all {
+		if n.Name != name && !(len(name) >= 4 && strings.HasPrefix(n.ID, name)) {
+			continue
+		}
+		if found != nil {
+			return nil, muster.Errorf(muster.CodeConflict, "more than one node is called %s", name).WithCure("use more of the id")
+		}
+		found = n
+	}
+	if found == nil {
+		return nil, muster.Errorf(muster.CodeNotFound, "there is no node %s in any cluster", name).WithCure("muster node list shows what there is")
+	}
+	return found, nil
+}

@@ -1,0 +1,130 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"regexp"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/muster-ml/muster"
+)
+
+var sha256RE = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// inUpload names an upload, and holds its bytes.
+type inUpload struct {
+	InWorkspace
+	SHA256 string `path:"sha256" doc:"Of the bytes, in hex."`
+	bytes  io.Reader
+}
+
+// Resolve keeps the request's body: it is a stream and read only once.
+func (in *inUpload) Resolve(ctx huma.Context) []error {
+	in.bytes = ctx.BodyReader()
+	return nil
+}
+
+func (a *API) registerData() {
+	const upload, run = "/workspaces/{workspace}/uploads/{sha256}", "/workspaces/{workspace}/runs/{run}"
+	handle(a, operation{"HEAD", upload, "has-upload", "Is this upload here already?", 204, "uploads"},
+		func(ctx context.Context, in *inUpload) (*struct{}, error) {
+			key, err := a.uploadKey(ctx, in)
+			if err != nil {
+				return nil, err
+			}
+			_, err = a.Blobs.Size(ctx, key)
+			return nil, err
+		})
+	handle(a, operation{"PUT", upload, "put-upload", "Upload a packed code folder or input", 204, "uploads"},
+		func(ctx context.Context, in *inUpload) (*struct{}, error) { return nil, a.putUpload(ctx, in) })
+	handle(a, operation{"GET", run + "/artifacts", "list-artifacts", "List the files that a run left", 200, "artifacts"},
+		func(ctx context.Context, in *InRun) (*body[[]*muster.Artifact], error) {
+			r, err := a.Runs.FindRun(ctx, in.Workspace, in.Run)
+			if err != nil {
+				return nil, err
+			}
+			return list(a.Artifacts.ListArtifacts(ctx, r.ID))
+		})
+	handle(a, operation{"GET", run + "/artifacts/{path...}", "get-artifact", "Download a file that a run left; ranges work", 200, "artifacts"},
+		func(ctx context.Context, in *struct {
+			InRun
+			Path string `path:"path"`
+		}) (*huma.StreamResponse, error) {
+			return a.artifact(ctx, in.InRun, in.Path)
+		})
+	handle(a, operation{"GET", run + "/metrics", "list-metrics", "List what a run logged, by name, step and time", 200, "metrics"},
+		func(ctx context.Context, in *struct {
+			InRun
+			Name string `query:"name" doc:"Only this metric."`
+		}) (*body[[]muster.Metric], error) {
+			r, err := a.Runs.FindRun(ctx, in.Workspace, in.Run)
+			if err != nil {
+				return nil, err
+			}
+			return list(a.Metrics.ListMetrics(ctx, r.ID, in.Name))
+		})
+}
+
+// uploadKey finds where an upload is kept.
+func (a *API) uploadKey(ctx context.Context, in *inUpload) (string, error) {
+	if !sha256RE.MatchString(in.SHA256) {
+		return "", muster.Errorf(muster.CodeInvalid, "%q is not a SHA-256 in hex", in.SHA256).At("sha256")
+	}
+	w, err := a.Workspaces.FindWorkspace(ctx, in.Workspace)
+	if err != nil {
+		return "", err
+	}
+	return muster.UploadKey(w.ID, in.SHA256), nil
+}
+
+// errDigest ends the reading of an upload that is not what it says.
+var errDigest = errors.New("other bytes than its name says")
+
+// putUpload keeps an upload whose bytes are those that its name promises.
+func (a *API) putUpload(ctx context.Context, in *inUpload) error {
+	key, err := a.uploadKey(ctx, in)
+	if err != nil {
+		return err
+	}
+	if _, err := a.Blobs.Size(ctx, key); err == nil {
+		return nil // the same bytes by their name; the rest of the body is not read
+	}
+	checked := newChecked(in.bytes, in.SHA256)
+	_, _, err = a.Blobs.Put(ctx, key, checked)
+	if errors.Is(err, errDigest) {
+		return muster.Errorf(muster.CodeInvalid, "the bytes have SHA-256 %s, and not %s", checked.sum(), in.SHA256).At("sha256").WithCure("send them again")
+	}
+	return err
+}
+
+// artifact streams a file.
+func (a *API) artifact(ctx context.Context, in InRun, file string) (*huma.StreamResponse, error) {
+	if err := muster.CheckPath(file); err != nil {
+		return nil, err
+	}
+	r, err := a.Runs.FindRun(ctx, in.Workspace, in.Run)
+	if err != nil {
+		return nil, err
+	}
+	f, err := a.Artifacts.FindArtifact(ctx, r.ID, file)
+	if err != nil {
+		return nil, err
+	}
+	blob := &seeker{ctx: ctx, blobs: a.Blobs, key: muster.ArtifactKey(r.ID, f.Attempt, f.Instance, f.Path), size: f.Size}
+	return &huma.StreamResponse{Body: func(c huma.Context) {
+		defer blob.Close()
+		q, w := humago.Unwrap(c)
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", path.Base(f.Path)))
+		w.Header().Set("ETag", `"`+f.SHA256+`"`)
+		w.Header().Set(muster.ContentSHA256Header, f.SHA256)
+		http.ServeContent(w, q, "", time.Time{}, blob)
+	}}, nil
+}

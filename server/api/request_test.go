@@ -1,0 +1,229 @@
+package api_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/muster-ml/muster"
+)
+
+// document reads what the OpenAPI document says of routes.
+func (d *door) document() (text string, paths map[string]map[string]struct {
+	Parameters []struct{ Name, In string }
+	Responses  map[string]struct{ Content map[string]any }
+}) {
+	d.Helper()
+	_, text = d.call("GET", "/api/v1/openapi.json", "", "Authorization", "")
+	doc := struct{ Paths any }{&paths}
+	d.must(json.Unmarshal([]byte(text), &doc))
+	return text, paths
+}
+
+// TestEveryRouteWantsAToken calls each route of the document as nobody, as
+// somebody unknown, and as somebody known.
+func TestEveryRouteWantsAToken(t *testing.T) {
+	d := open(t)
+	_, paths := d.document()
+	if len(paths) < 18 {
+		t.Errorf("the document has %d paths", len(paths))
+	}
+	for path, methods := range paths {
+		for method, operation := range methods {
+			real := path
+			for _, p := range operation.Parameters {
+				if p.In == "path" {
+					if !strings.Contains(path, "{"+p.Name+"}") {
+						t.Errorf("%s does not name its parameter %s", path, p.Name)
+					}
+					real = strings.ReplaceAll(real, "{"+p.Name+"}", "none")
+				}
+			}
+			if strings.ContainsAny(real, "{}") {
+				t.Errorf("%s has a parameter that is not described", path)
+			}
+			method = strings.ToUpper(method)
+			for header, want := range map[string]int{"": 401, "Bearer guess": 401, "Bearer " + secret: 0} {
+				resp, text := d.call(method, real, "", "Authorization", header)
+				if (resp.StatusCode == 401) != (want == 401) || resp.StatusCode == 405 || resp.StatusCode == 500 {
+					t.Errorf("%s %s as %q: %s %s", method, real, header, resp.Status, text)
+				}
+				if resp.StatusCode >= 400 && resp.Header.Get("Content-Type") != "application/problem+json" {
+					t.Errorf("%s %s as %q: %s", method, real, header, resp.Header.Get("Content-Type"))
+				}
+			}
+		}
+	}
+}
+
+// TestDocumentIsComplete holds what generated clients need: no list may be
+// null, every answer has a type, quantities have units, and it does not change.
+func TestDocumentIsComplete(t *testing.T) {
+	d := open(t)
+	text, paths := d.document()
+	if again, _ := d.document(); again != text {
+		t.Error("the document is another when it is read again")
+	}
+	if other, _ := open(t).document(); other != text {
+		t.Error("the document of a second server is another")
+	}
+	if strings.Contains(text, `"null"`) {
+		t.Error("something may be null")
+	}
+	for path, methods := range paths {
+		for method, operation := range methods {
+			if r, ok := operation.Responses["200"]; ok && len(r.Content) == 0 {
+				t.Errorf("%s %s does not say what it answers", method, path)
+			}
+		}
+	}
+	for _, says := range []string{`"description":"Memory in MiB."`, `"description":"Seconds between the stop signal`, `"text/event-stream"`, `"application/octet-stream"`, `"Chunk":{`} {
+		if !strings.Contains(text, says) {
+			t.Errorf("the document lacks %s", says)
+		}
+	}
+}
+
+// TestCures holds what a caller is told to do about a wrong request.
+func TestCures(t *testing.T) {
+	d := open(t)
+	for body, want := range map[string]string{
+		`{"spec":{"comand":"x","command":"x"}}`:                                            "spec.comand is not known: did you mean spec.command?",
+		`{"nmae":"x","spec":{"command":"x"}}`:                                              "nmae is not known: did you mean name?",
+		`{"spec":{"command":"x","groups":[{"resources":{"cpu":2,"cpus":2}}]}}`:             "spec.groups[0].resources.cpu is not known: did you mean spec.groups[0].resources.cpus?",
+		`{"spec":{"command":"x","inputs":{"a":{"pth":"x"}}}}`:                              "spec.inputs.a.pth is not known: did you mean spec.inputs.a.path?",
+		`{"spec":{"command":"x","outputs":{"a":{"somewhere":"x"}}}}`:                       "spec.outputs.a.somewhere is not known: what is known there: mode, type",
+		`{"spec":{"command":"x","groups":[{"resources":{"cpus":"2","memory_mib":4096}}]}}`: "spec.groups[0].resources.cpus must be a number",
+		`{"spec":{"command":"x","groups":[{"resources":{"cpus":0.5}}]}}`:                   "spec.groups[0].resources.memory_mib is missing",
+		`{"spec":{"command":"x","groups":[{"resources":{"cpus":0.5,"memory_mib":1.5}}]}}`:  "asks for 0.5 cpus, 1.5 MiB and 0 gpus: ask for more than 0 cpus and at least 16 MiB of memory",
+		`{"spec":{"command":"x","groups":[{"name":"a"},{"name":"a"}]}}`:                    "two groups are named a: give each its own name",
+		`{"spec":{"command":"x","tier":"spot"}}`:                                           `"spot" is not a tier: use dedicated or low_priority`,
+		`{"spec":{"command":"x","outputs":{"a":{"mode":"mount"}}}}`:                        `output "a" has mode "mount": use rw_mount, upload or direct`,
+		`{"spec":{"command":"x","inputs":{"a":{"path":"http://x/y","mode":"stream"}}}}`:    `input "a" has mode "stream": use ro_mount, download or direct`,
+		`{"spec":{"command":"x","inputs":{"a":{"path":"http://x/y","type":"mltable"}}}}`:   `input "a" has type "mltable": use uri_file or uri_folder`,
+		`{"spec":{"command":"x","environment_variables":{"1x":"y"}}}`:                      `"1x" is not a name of an environment variable: use letters, digits and '_', and no digit first`,
+		`{"spec":{"command":"x\u0000"}}`:                                                   "command holds a zero byte: take it out",
+		`{"spec":{"command":"x","environment_variables":{"A":"\u0000"}}}`:                  "environment_variables.A holds a zero byte: take it out",
+		`{"spec":{"command":"x","timeout":1e300}}`:                                         "timeout is 1000000000: use 1 to 604800",
+		`{"experiment":"a b","spec":{"command":"x"}}`:                                      `"a b" is not a name for an experiment: use 1 to 64 of letters, digits, '_' and '-', and begin with a letter or digit, such as a-b`,
+		`{"parent":"none","spec":{"command":"x"}}`:                                         "there is no run none in workspace w: muster run list shows what there is",
+		`null`: "the body must be an object",
+		``:     "this call needs a body: send JSON; /api/v1/docs shows what is in it",
+	} {
+		resp, text := d.call("POST", runs, body)
+		var p struct{ Detail, Cure, Field string }
+		d.must(json.Unmarshal([]byte(text), &p))
+		if got := strings.TrimSuffix(p.Detail+": "+p.Cure, ": "); got != want || resp.StatusCode/100 != 4 {
+			t.Errorf("%s\n got %s\nwant %s", body, got, want)
+		}
+		if strings.Contains(body, "a b") && p.Field != "experiment" || strings.Contains(body, "parent") && p.Field != "parent" {
+			t.Errorf("%s: the field is %q", body, p.Field)
+		}
+	}
+}
+
+// TestRefusalsLeaveNothing holds that a run that is refused leaves no run, no
+// experiment and no event.
+func TestRefusalsLeaveNothing(t *testing.T) {
+	d := open(t)
+	d.must(d.store.CreateWorkspace(t.Context(), &muster.Workspace{Name: "poor"}))
+	r, l := d.submit(), d.lead()
+	l.end(l.admit(r), muster.LaunchPurged, muster.OutcomeCancelled, muster.RunCancelled)
+	before := d.everything()
+	for _, c := range []struct {
+		workspace, body string
+		status          int
+	}{
+		{"poor", `{"name":"x","experiment":"new","spec":{"command":"a"}}`, 422},
+		{"w", `{"name":"x","experiment":"new","spec":{"command":"a","compute":"none"}}`, 422},
+		{"w", `{"name":"x","experiment":"new","spec":{"command":"a","environment":"nvcr.io/x/y"}}`, 422},
+		{"w", `{"name":"x","experiment":"new","spec":{"command":"a","inputs":{"i":{"path":"upload:sha256:` + strings.Repeat("0", 64) + `"}}}}`, 400},
+		{"w", `{"name":"r","experiment":"new","spec":{"command":"a"}}`, 409},
+		{"w", `{"name":"x","experiment":"new","parent":"none","spec":{"command":"a"}}`, 404},
+		{"w", `{"name":"x","experiment":"new","parent":"r","spec":{"command":"a"}}`, 409},
+		{"w", `{"name":"x","experiment":"new","spec":{"command":" "}}`, 400},
+		{"none", `{"name":"x","experiment":"new","spec":{"command":"a"}}`, 404},
+	} {
+		resp, text := d.call("POST", "/api/v1/workspaces/"+c.workspace+"/runs", c.body)
+		if resp.StatusCode != c.status {
+			t.Errorf("%s %s: %s %s", c.workspace, c.body, resp.Status, text)
+		}
+	}
+	if after := d.everything(); after != before {
+		t.Errorf("before\n%s\nafter\n%s", before, after)
+	}
+}
+
+// everything is all that the workspaces hold.
+func (d *door) everything() string {
+	d.Helper()
+	var all strings.Builder
+	for _, path := range []string{"w/runs", "w/experiments", "w/events", "poor/runs", "poor/experiments", "poor/events"} {
+		_, text := d.call("GET", "/api/v1/workspaces/"+path, "")
+		all.WriteString(text)
+	}
+	return all.String()
+}
+
+// TestEmptyIsNotNull asks for everything of a server that has nothing.
+func TestEmptyIsNotNull(t *testing.T) {
+	d := open(t)
+	d.submit()
+	for path, want := range map[string]string{"workspaces/w/experiments": `[{"id":"1",`, "queue?cluster=c": `[{"workspace":"w",`, "workspaces/w/runs?state=failed": `{"runs":[]}`,
+		"workspaces/w/runs/r/artifacts": `[]`, "workspaces/w/runs/r/metrics": `[]`, "workspaces/w/events?after=99": `[]`, "workspaces/w/runs/r": `{"workspace":"w",`,
+		"workspaces/w/runs": `{"runs":[{`, "clusters": `[{`} {
+		if _, text := d.call("GET", "/api/v1/"+path, ""); !strings.HasPrefix(text, want) || strings.Contains(text, "null") {
+			t.Errorf("%s: %s", path, text)
+		}
+	}
+	if resp, text := d.call("POST", runs+"/r/cancel", ""); resp.StatusCode != http.StatusAccepted || !strings.Contains(text, `"stop":"cancel"`) {
+		t.Errorf("cancel: %s %s", resp.Status, text)
+	}
+	if _, err := d.lead().StopQueued(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if resp, text := d.call("POST", runs+"/r/cancel", ""); resp.StatusCode != http.StatusConflict || !strings.Contains(text, "run r is cancelled already") {
+		t.Errorf("cancel twice: %s %s", resp.Status, text)
+	}
+	if _, text := d.call("GET", "/api/v1/queue", ""); strings.TrimSpace(text) != "[]" {
+		t.Errorf("the empty queue is %s", text)
+	}
+}
+
+// TestPagesStand reads pages while runs are added: every run that was there at
+// the first page comes once.
+func TestPagesStand(t *testing.T) {
+	d := open(t)
+	add := func() {
+		if resp, text := d.call("POST", runs, `{"spec":{"command":"a"}}`); resp.StatusCode != 201 {
+			t.Fatal(text)
+		}
+	}
+	for range 7 {
+		add()
+	}
+	seen := map[string]int{}
+	for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
+		_, text := d.call("GET", runs+"?limit=3&cursor="+cursor, "")
+		var page muster.RunPage
+		d.must(json.Unmarshal([]byte(text), &page))
+		for _, r := range page.Runs {
+			seen[r.Name]++
+			if seen[r.Name] > 1 || r.CreatedAt.Nanosecond()%int(time.Microsecond) != 0 {
+				t.Errorf("run %s came %d times, made %s", r.Name, seen[r.Name], r.CreatedAt)
+			}
+		}
+		cursor = page.Next
+		add()
+	}
+	if len(seen) != 7 {
+		t.Errorf("%d runs on the pages, want 7", len(seen))
+	}
+	for _, cursor := range []string{"r-5", "r0", "rx"} {
+		if resp, text := d.call("GET", runs+"?cursor="+cursor, ""); resp.StatusCode != 400 {
+			t.Errorf("%s: %s %s", cursor, resp.Status, text)
+		}
+	}
+}
