@@ -1,0 +1,187 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/agent/ship"
+)
+
+// spoolLimit is how much of one log waits on the disk before its writer does.
+const spoolLimit = 512 << 20
+
+// nomadGrace is the longest grace time when Nomad itself stops the agent: it
+// kills after 30 seconds, and the outputs are to be uploaded before.
+const nomadGrace = 20 * time.Second
+
+// command runs the command to its end, or to that of the time limit or of work.
+func (a *agent) command(life, work context.Context) *muster.Result {
+	o, err := a.order()
+	if err != nil {
+		return resultOf(err)
+	}
+	stdout, err := a.openLog(life, muster.Stdout)
+	if err != nil {
+		return resultOf(err)
+	}
+	stderr, err := a.openLog(life, muster.Stderr)
+	if err != nil {
+		_ = stdout.Close()
+		return resultOf(err)
+	}
+	file, err := openMetrics(a.folder)
+	if err != nil {
+		_, _ = stdout.Close(), stderr.Close()
+		return resultOf(err)
+	}
+	memory := findMemoryLimit()
+	a.reporter.enter(muster.PhaseCommand)
+	p, err := startProcess(o, stdout, stderr)
+	if err != nil {
+		_ = file.Close()
+		return resultOf(err)
+	}
+	metrics := &ship.Metrics{Agent: a.client, Attempt: a.assignment.Attempt, Instance: a.assignment.Instance}
+	a.keepShipping("metrics", func() error {
+		return (&metricFile{file: file, send: metrics.Send, note: a.reporter.note}).tail(life, p.ended)
+	})
+	early := a.await(life, work, p)
+	return a.result(p, early, memory)
+}
+
+// order says what is to be started, as whom and where.
+func (a *agent) order() (o order, err error) {
+	command := a.spec().Command
+	for _, g := range a.spec().Groups {
+		if g.Name == a.assignment.Group && g.Command != "" {
+			command = g.Command
+		}
+	}
+	if command, err = a.expand(command); err != nil {
+		return o, err
+	}
+	shell := "/bin/bash"
+	if _, err := os.Stat(shell); err != nil {
+		shell = "/bin/sh"
+	}
+	return order{Args: []string{shell, "-c", command}, Dir: a.folder.path(partWork), Env: a.environment(),
+		UID: a.user.uid, GID: a.user.gid, Change: a.user.change}, nil
+}
+
+// openLog starts to ship a stream, and returns the end that the command writes
+// to.
+func (a *agent) openLog(life context.Context, stream muster.Stream) (*os.File, error) {
+	dir := filepath.Join(a.folder.path(partSpool), string(stream))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make spool: %w", err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", stream, err)
+	}
+	if a.user.change {
+		// so that the command may open /dev/stdout, which leads here
+		if err := w.Chown(a.user.uid, a.user.gid); err != nil {
+			return nil, errors.Join(fmt.Errorf("open %s: %w", stream, err), r.Close(), w.Close())
+		}
+	}
+	spool := ship.NewSpool(dir, spoolLimit, func() {
+		a.reporter.note(fmt.Sprintf("the command waited: %d MiB of its %s could not be sent yet", spoolLimit>>20, stream))
+	})
+	a.shipping.Go(func() {
+		defer r.Close()
+		defer spool.Close()
+		if _, err := io.Copy(spool, r); err != nil {
+			a.stop(failed(muster.FaultPlatform, "the log cannot be kept: %v", err))
+		}
+	})
+	log := &ship.Log{Agent: a.client, Stream: stream, Spool: spool}
+	a.keepShipping(string(stream), func() error { return log.Ship(life) })
+	return w, nil
+}
+
+// keepShipping ships something beside the command. An error that the end of
+// life does not explain is the platform's, or says that the server wants no
+// more.
+func (a *agent) keepShipping(what string, f func() error) {
+	a.shipping.Go(func() {
+		err := f()
+		switch muster.CodeOf(err) {
+		case "":
+		case muster.CodeForbidden, muster.CodeConflict:
+			a.end(fmt.Errorf("%w: %w", errOver, err))
+		default:
+			f := failed(muster.FaultPlatform, "the %s cannot be kept: %v", what, err)
+			a.unshipped.CompareAndSwap(nil, f)
+			a.stop(f)
+		}
+	})
+}
+
+// await waits for the command's end. It returns why the command had to be ended
+// before, if it had.
+func (a *agent) await(life, work context.Context, p *process) *failure {
+	limit := time.NewTimer(time.Duration(a.spec().Timeout))
+	defer limit.Stop()
+	var why error
+	select {
+	case <-p.ended:
+		return nil
+	case <-work.Done():
+		why = context.Cause(work)
+	case <-limit.C:
+		why = failed(muster.FaultTimeout, "the time limit of %s was reached", a.spec().Timeout)
+	}
+	if life.Err() == nil {
+		p.signal(syscall.SIGTERM)
+		allowed := time.Duration(a.spec().Grace)
+		if a.hurried.Load() {
+			allowed = min(allowed, nomadGrace)
+		}
+		grace := time.NewTimer(allowed)
+		defer grace.Stop()
+		select {
+		case <-p.ended:
+		case <-life.Done():
+		case <-grace.C:
+		}
+	}
+	p.signal(syscall.SIGKILL)
+	<-p.ended
+	return asFailure(why)
+}
+
+// result says how the command ended.
+func (a *agent) result(p *process, early *failure, memory memoryLimit) *muster.Result {
+	e := p.ending
+	res := &muster.Result{Started: true, ExitCode: e.ExitCode, CPUSeconds: e.CPUSeconds,
+		PeakMiB: float64(max(p.peak.Load(), e.PeakBytes)) / (1 << 20)}
+	if e.Signal != 0 {
+		res.Signal = signalName(e.Signal)
+	}
+	if e.Strays > 0 {
+		a.reporter.note(fmt.Sprintf("%d processes that the command left behind were killed", e.Strays))
+	}
+	if p.err != nil {
+		res.ExitCode, res.Signal = 128+int(unix.SIGKILL), signalName(int(unix.SIGKILL))
+	}
+	oom := memory.outOfMemory()
+	switch {
+	case early != nil:
+		res.Fault, res.Failure = early.fault, early.text
+	case res.ExitCode != 0 && oom != "":
+		res.Fault, res.Failure = muster.FaultCommand, oom
+	case p.err != nil:
+		res.Fault, res.Failure = muster.FaultPlatform, p.err.Error()
+	}
+	return res
+}

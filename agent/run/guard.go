@@ -1,0 +1,142 @@
+package run
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// guardVerb is the word by which the agent starts itself as the guard: a process
+// between the agent and the command, with the agent's rights. It outlives the
+// command and, by a moment, the agent, and so can end whatever the command
+// left, however it hid.
+const guardVerb = "guard"
+
+// The guard's files: orders come in by one, what happened goes out by the other.
+const (
+	ordersFD = 3
+	eventsFD = 4
+)
+
+// order is the first thing that the guard reads: what to start.
+type order struct {
+	Args     []string
+	Dir      string
+	Env      []string
+	UID, GID int
+	Change   bool // become UID and GID, with no other group
+}
+
+// guardEvent is what the guard tells, one JSON line each: first the process id
+// or an error, at last how it ended.
+type guardEvent struct {
+	PID        int
+	Error      string
+	ExitCode   int
+	Signal     int
+	CPUSeconds float64
+	PeakBytes  int64 // of the largest process
+	Strays     int   // processes that were left behind and killed
+}
+
+// straysLimit is how long the guard tries to kill what the command left.
+const straysLimit = 10 * time.Second
+
+// guard is the guard's main. A signal that it reads is passed on to the
+// command's process group, SIGKILL to all there is; the end of its orders means
+// that the agent is dead, and ends everything.
+func guard() int {
+	runtime.LockOSThread() // the command's parent-death signal is bound to this thread
+	signal.Notify(make(chan os.Signal, 8), unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
+	unix.CloseOnExec(ordersFD)
+	unix.CloseOnExec(eventsFD)
+	in, out := bufio.NewReader(os.NewFile(ordersFD, "orders")), json.NewEncoder(os.NewFile(eventsFD, "events"))
+	pid, err := startGuarded(in)
+	if err != nil {
+		_ = out.Encode(guardEvent{Error: err.Error()})
+		return 1
+	}
+	_ = out.Encode(guardEvent{PID: pid}) // an agent that is gone is seen by its orders' end
+	go obey(in, pid)
+	var status unix.WaitStatus
+	for {
+		got, err := unix.Wait4(-1, &status, 0, nil)
+		if got == pid || err != nil && !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	strays := killBelow(straysLimit)
+	e := guardEvent{ExitCode: status.ExitStatus(), Strays: strays}
+	if status.Signaled() {
+		e.Signal = int(status.Signal())
+		e.ExitCode = 128 + e.Signal
+	}
+	var used unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_CHILDREN, &used) == nil {
+		e.CPUSeconds = time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds()
+		e.PeakBytes = used.Maxrss * 1024
+	}
+	_ = out.Encode(e)
+	return 0
+}
+
+// startGuarded reads the order and starts the command.
+func startGuarded(in *bufio.Reader) (pid int, err error) {
+	line, err := in.ReadBytes('\n')
+	if err != nil {
+		return 0, fmt.Errorf("read order: %w", err)
+	}
+	var o order
+	if err := json.Unmarshal(line, &o); err != nil {
+		return 0, fmt.Errorf("read order: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return 0, fmt.Errorf("become subreaper: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return 0, fmt.Errorf("set no_new_privs: %w", err)
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return 0, err
+	}
+	sys := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if o.Change {
+		sys.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.GID), Groups: []uint32{}}
+	}
+	pid, err = syscall.ForkExec(o.Args[0], o.Args, &syscall.ProcAttr{Dir: o.Dir, Env: o.Env, Files: []uintptr{null.Fd(), 1, 2}, Sys: sys})
+	if err != nil {
+		return 0, fmt.Errorf("start %s in %s: %w", o.Args[0], o.Dir, err)
+	}
+	// Memory that runs out is to cost the command before the agent. It may be
+	// refused to an agent that is not root, and is a mere hint then.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("500"), 0)
+	return pid, nil
+}
+
+// obey passes signals on until the agent is gone.
+func obey(in io.ByteReader, pid int) {
+	for {
+		sig, err := in.ReadByte()
+		if err != nil {
+			killBelow(straysLimit)
+			os.Exit(1)
+		}
+		if syscall.Signal(sig) != syscall.SIGKILL {
+			_ = unix.Kill(-pid, syscall.Signal(sig)) // it may have ended by itself
+			continue
+		}
+		for _, p := range descendants(os.Getpid()) {
+			_ = unix.Kill(p, unix.SIGKILL)
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package run
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// allocVar tells every process of a run which allocation it belongs to.
+const allocVar = "MUSTER_ALLOC_ID"
+
+// The ages at which the sweep takes a folder.
+const (
+	youngest = time.Minute    // one without a lock may just be made
+	keptFor  = 24 * time.Hour // one whose spool was never acknowledged
+)
+
+// sweep removes what agents left that died on this node: processes and folders.
+// A folder whose agent lives is locked. What cannot be removed now is left for
+// the next sweep.
+func sweep(c *config, log *slog.Logger) {
+	runs := filepath.Join(c.dir, c.nodeID, "runs")
+	list, err := os.ReadDir(runs)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			log.Warn("sweep left-over runs", "error", err)
+		}
+		return
+	}
+	for _, d := range list {
+		if d.Name() == c.alloc || !d.IsDir() {
+			continue
+		}
+		if err := sweepRun(filepath.Join(runs, d.Name())); err != nil {
+			log.Warn("sweep left-over run", "allocation", d.Name(), "error", err)
+		}
+	}
+}
+
+// sweepRun removes one folder unless its agent lives.
+func sweepRun(dir string) error {
+	if info, err := os.Stat(filepath.Join(dir, partKept)); err == nil && time.Since(info.ModTime()) < keptFor {
+		return nil
+	}
+	lock, err := lockFolder(dir, 0)
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		if info, err := os.Stat(dir); err != nil || time.Since(info.ModTime()) < youngest {
+			return err
+		}
+	case err != nil:
+		return err
+	default:
+		defer lock.Close()
+	}
+	killLeftOver(filepath.Base(dir))
+	return removeRun(dir)
+}
+
+// killLeftOver kills the processes that were started for an allocation.
+func killLeftOver(alloc string) {
+	self := append(descendants(os.Getpid()), os.Getpid(), os.Getppid())
+	for end := time.Now().Add(straysLimit); time.Now().Before(end); {
+		found := false
+		for pid := range procs() {
+			if slices.Contains(self, pid) || !environHolds(pid, "NOMAD_ALLOC_ID="+alloc, allocVar+"="+alloc) {
+				continue
+			}
+			found = unix.Kill(pid, unix.SIGKILL) == nil || found
+		}
+		if !found {
+			return
+		}
+		time.Sleep(10 * time.Millisecond) // the kernel takes a moment to end what was killed
+	}
+}
