@@ -1,0 +1,221 @@
+package engines
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"text/template"
+	"time"
+)
+
+// NomadServer is one Nomad server on this machine's loopback.
+type NomadServer struct {
+	Program        string // path of the program
+	Dir            string // its folder: configuration and data
+	Log            string
+	HTTPPort       int
+	RPCPort        int
+	SerfPort       int
+	HeartbeatGrace time.Duration // how long a node may be silent; 0 is 10 s
+	Issuer         string        // of workload identities; may be ""
+	Consul         string        // URL; may be ""
+}
+
+// URL returns the address of its API.
+func (s NomadServer) URL() string { return loopback(s.HTTPPort) }
+
+// NomadClient is one Nomad client, a node, on this machine.
+type NomadClient struct {
+	Program  string // path of the program
+	Name     string
+	Pool     string
+	Dir      string // its folder: configuration and state
+	Allocs   string // folder of allocations: at most MaxAllocs bytes long
+	Work     string // what agents find as meta "muster_dir"
+	Log      string
+	HTTPPort int
+	Server   NomadServer
+	Index    int // counts the nodes of this machine: each has its own ports for tasks
+	MHz      int // what it offers; 0 is what the machine has
+	MiB      int
+}
+
+// FirstTaskPort is the first port that this node gives to a task.
+func (c NomadClient) FirstTaskPort() int { return 20000 + c.Index%24*500 }
+
+// LastTaskPort is the last one.
+func (c NomadClient) LastTaskPort() int { return c.FirstTaskPort() + 499 }
+
+// MaxAllocs is the longest path of a folder of allocations under which Nomad
+// still makes the socket of the task API: a socket's path has 107 bytes, and
+// "/", an allocation's id, "/main/secrets/api.sock" follow.
+const MaxAllocs = 107 - 1 - 36 - len("/main/secrets/api.sock")
+
+var nomadServerConfig = template.Must(template.New("").Parse(`name                 = "server"
+data_dir             = {{printf "%q" .Data}}
+bind_addr            = "127.0.0.1"
+disable_update_check = true
+
+ports {
+  http = {{.HTTPPort}}
+  rpc  = {{.RPCPort}}
+  serf = {{.SerfPort}}
+}
+
+advertise {
+  http = "127.0.0.1"
+  rpc  = "127.0.0.1"
+  serf = "127.0.0.1"
+}
+
+server {
+  enabled           = true
+  bootstrap_expect  = 1
+  heartbeat_grace   = "{{.HeartbeatGrace}}"
+  min_heartbeat_ttl = "{{.HeartbeatGrace}}"
+{{- with .Issuer}}
+  oidc_issuer       = {{printf "%q" .}}
+{{- end}}
+}
+
+consul {
+{{- with .Consul}}
+  address          = {{printf "%q" .}}
+{{- end}}
+  auto_advertise   = false
+  server_auto_join = false
+  client_auto_join = false
+}
+`))
+
+var nomadClientConfig = template.Must(template.New("").Parse(`name                 = {{printf "%q" .Name}}
+data_dir             = {{printf "%q" .Data}}
+bind_addr            = "127.0.0.1"
+disable_update_check = true
+
+# Only http is listened on: a client has the two others in name only.
+ports {
+  http = {{.HTTPPort}}
+}
+
+advertise {
+  http = "127.0.0.1"
+  rpc  = "127.0.0.1"
+  serf = "127.0.0.1"
+}
+
+client {
+  enabled          = true
+  servers          = ["127.0.0.1:{{.Server.RPCPort}}"]
+  node_pool        = {{printf "%q" .Pool}}
+  alloc_dir        = {{printf "%q" .Allocs}}
+  alloc_mounts_dir = {{printf "%q" .Mounts}}
+  min_dynamic_port = {{.FirstTaskPort}}
+  max_dynamic_port = {{.LastTaskPort}}
+{{- if .MHz}}
+  cpu_total_compute = {{.MHz}}
+{{- end}}
+{{- if .MiB}}
+  memory_total_mb  = {{.MiB}}
+{{- end}}
+
+  meta {
+    muster_dir = {{printf "%q" .Work}}
+  }
+
+  options = {
+    "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
+  }
+}
+
+plugin "raw_exec" {
+  config {
+    enabled = true
+  }
+}
+
+# One Docker engine may serve several clients: each would remove the others'
+# containers as strays.
+plugin "docker" {
+  config {
+    gc {
+      image = false
+      dangling_containers {
+        enabled = false
+      }
+    }
+  }
+}
+
+consul {
+{{- with .Server.Consul}}
+  address          = {{printf "%q" .}}
+{{- end}}
+  auto_advertise   = false
+  server_auto_join = false
+  client_auto_join = false
+}
+`))
+
+// Service writes the configuration and returns the service, not started yet.
+func (s NomadServer) Service() (*Service, error) {
+	if s.HeartbeatGrace == 0 {
+		s.HeartbeatGrace = 10 * time.Second
+	}
+	config, err := writeConfig(s.Dir, nomadServerConfig, struct {
+		NomadServer
+		Data string
+	}{s, filepath.Join(s.Dir, "data")})
+	if err != nil {
+		return nil, fmt.Errorf("write configuration of nomad: %w", err)
+	}
+	return &Service{
+		Command: Command{Name: "nomad", Argv: []string{s.Program, "agent", "-config", config}, Log: s.Log, Note: filepath.Join(s.Dir, "process.json")},
+		Ready:   func(ctx context.Context) error { return hasLeader(ctx, s.URL()) },
+		Grace:   10 * time.Second,
+	}, nil
+}
+
+// Service writes the configuration, makes the folders and returns the service,
+// not started yet. Start it when its server has a leader: one that is turned
+// away at first comes back much later.
+func (c NomadClient) Service() (*Service, error) {
+	data := filepath.Join(c.Dir, "data")
+	config, err := writeConfig(c.Dir, nomadClientConfig, struct {
+		NomadClient
+		Data, Mounts string
+	}{c, data, filepath.Join(c.Dir, "mounts")})
+	if err != nil {
+		return nil, fmt.Errorf("write configuration of node %s: %w", c.Name, err)
+	}
+	return &Service{
+		Command: Command{Name: "node " + c.Name, Argv: []string{c.Program, "agent", "-config", config}, Log: c.Log, Note: filepath.Join(c.Dir, "process.json")},
+		Ready: func(ctx context.Context) error {
+			// The server takes a dead client for ready until its heartbeat is missed.
+			if err := call(ctx, "GET", loopback(c.HTTPPort)+"/v1/agent/health?type=client", nil, nil); err != nil {
+				return err
+			}
+			_, err := c.Server.ReadyNode(ctx, c.Name)
+			return err
+		},
+		Grace: 10 * time.Second,
+	}, nil
+}
+
+// writeConfig writes a configuration file into the folder.
+func writeConfig(dir string, t *template.Template, data any) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "config.hcl")
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return "", err
+	}
+	if err := t.Execute(f, data); err != nil {
+		f.Close()
+		return "", err
+	}
+	return path, f.Close()
+}
