@@ -1,0 +1,44 @@
+# All targets work without root, and in a folder with a blank in its name.
+
+.DEFAULT_GOAL := help
+.PHONY: help build engines engines-two demo test check fmt clean prerequisites
+
+# The main module's packages: what lies below tools is modules of their own.
+GO = go
+STATICCHECK = .cache/staticcheck
+
+help: ## print this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+prerequisites:
+	@tools/prerequisites
+
+build: prerequisites ## build bin/muster and bin/muster-agent
+	$(GO) build -buildvcs=false -o bin/muster ./cmd/muster
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags='-s -w' -o bin/muster-agent ./cmd/muster-agent
+
+engines: build ## build Nomad, Consul and the Nomad Autoscaler where they are missing (once, 7 to 17 minutes)
+	@bin/muster dev engines --tools tools
+
+engines-two: build
+	@bin/muster dev engines --tools tools nomad consul
+
+demo: engines-two ## start the platform, train a model on it, show the results, stop it
+	bin/muster dev --data-dir .cache/demo -- examples/iris/demo
+
+test: engines-two ## run every test, with the race detector
+	$(GO) test -race -timeout=20m ./...
+
+check: prerequisites ## gofmt, vet, staticcheck, tidy, generated files, layout, links of the documents
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "make fmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	cd tools/staticcheck && $(GO) build -o ../../$(STATICCHECK) honnef.co/go/tools/cmd/staticcheck
+	$(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+	$(GO) test -count=1 .
+
+fmt: ## format the Go files
+	gofmt -w .
+
+clean: ## remove what was built here; the engines in the user's cache stay
+	rm -rf bin .cache

@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/muster-ml/muster"
+)
+
+// arranged is a command line that is being put in the order which urfave/cli
+// wants: the flags of each command before its arguments, and those of the whole
+// program first.
+type arranged struct {
+	app   *cli.App
+	path  []*cli.Command // the commands so far
+	flags [][]string     // the flags of the program and of each of these
+	args  []string
+}
+
+// arrange lets flags stand before or after arguments; "--" ends them. Unknown
+// flags and commands are refused with the nearest spelling.
+func arrange(app *cli.App, argv []string) ([]string, error) {
+	a := &arranged{app: app, flags: [][]string{nil}}
+	for len(argv) > 0 {
+		word := argv[0]
+		if word == "--" {
+			a.args = append(a.args, argv[1:]...)
+			break
+		}
+		_, notNumber := strconv.ParseFloat(word, 64)
+		taken, err := 1, error(nil)
+		if strings.HasPrefix(word, "-") && word != "-" && notNumber != nil {
+			taken, err = a.flag(argv)
+		} else {
+			err = a.word(word)
+		}
+		if err != nil {
+			return nil, err
+		}
+		argv = argv[taken:]
+	}
+	out := slices.Clone(a.flags[0])
+	for i, c := range a.path {
+		out = append(append(out, c.Name), a.flags[i+1]...)
+	}
+	if len(a.args) > 0 {
+		out = append(append(out, "--"), a.args...)
+	}
+	return out, nil
+}
+
+// commands are those that may come next.
+func (a *arranged) commands() []*cli.Command {
+	if len(a.path) == 0 {
+		return a.app.Commands
+	}
+	return a.path[len(a.path)-1].Subcommands
+}
+
+// word takes a command or an argument.
+func (a *arranged) word(word string) error {
+	commands := a.commands()
+	if len(a.args) == 0 {
+		for _, c := range commands {
+			if c.HasName(word) {
+				a.path, a.flags = append(a.path, c), append(a.flags, nil)
+				return nil
+			}
+		}
+	}
+	if len(commands) == 0 || len(a.path) > 0 && a.path[len(a.path)-1].Action != nil {
+		a.args = append(a.args, word)
+		return nil
+	}
+	var names []string
+	for _, c := range commands {
+		if !c.Hidden {
+			names = append(names, c.Name)
+		}
+	}
+	return muster.Errorf(muster.CodeInvalid, "there is no command %q", strings.TrimSpace(a.line()+" "+word)).WithCure("%s", didYouMean(word, names))
+}
+
+// line is the command line so far.
+func (a *arranged) line() string {
+	line := "muster"
+	for _, c := range a.path {
+		line += " " + c.Name
+	}
+	return line
+}
+
+// flag takes a flag, with its value where it has one, for the command or for
+// the whole program.
+func (a *arranged) flag(argv []string) (taken int, err error) {
+	name, _, hasValue := strings.Cut(strings.TrimLeft(argv[0], "-"), "=")
+	if name == "help" || name == "h" {
+		a.flags[len(a.path)] = append(a.flags[len(a.path)], "--help")
+		return 1, nil
+	}
+	level := len(a.path)
+	f := find(a.own(level), name)
+	if f == nil {
+		level = 0
+		f = find(a.own(0), name)
+	}
+	if f == nil {
+		return 0, muster.Errorf(muster.CodeInvalid, "%s has no flag %s", a.line(), argv[0]).
+			WithCure("%s", didYouMean(name, append(flagNames(a.own(len(a.path))), flagNames(a.own(0))...)))
+	}
+	a.flags[level] = append(a.flags[level], argv[0])
+	if d, ok := f.(cli.DocGenerationFlag); !ok || !d.TakesValue() || hasValue {
+		return 1, nil
+	}
+	if len(argv) < 2 || argv[1] == "--" {
+		return 0, muster.Errorf(muster.CodeInvalid, "%s wants a value", argv[0])
+	}
+	a.flags[level] = append(a.flags[level], argv[1])
+	return 2, nil
+}
+
+// own returns the flags of the program (0) or of a command of the path.
+func (a *arranged) own(level int) []cli.Flag {
+	if level == 0 {
+		return a.app.Flags
+	}
+	return a.path[level-1].Flags
+}
+
+// find returns the flag of that name.
+func find(flags []cli.Flag, name string) cli.Flag {
+	for _, f := range flags {
+		if slices.Contains(f.Names(), name) {
+			return f
+		}
+	}
+	return nil
+}
+
+// flagNames lists how flags are written.
+func flagNames(flags []cli.Flag) (names []string) {
+	for _, f := range flags {
+		names = append(names, "--"+f.Names()[0])
+	}
+	return names
+}
+
+// didYouMean makes the cure for a misspelt word; a flag's candidates begin with
+// "--".
+func didYouMean(word string, known []string) string {
+	bare := make([]string, len(known))
+	for i, k := range known {
+		bare[i] = strings.TrimPrefix(k, "--")
+	}
+	if near := muster.Nearest(word, bare); near != "" {
+		return "did you mean " + known[slices.Index(bare, near)] + "?"
+	}
+	return "there are " + strings.Join(known, ", ")
+}

@@ -1,0 +1,159 @@
+// Package cli is the command line: a noun, then a verb, one file a noun.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/muster-ml/muster"
+)
+
+// Streams are what a command reads and writes.
+type Streams struct {
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+}
+
+// Main runs the command line with the process's own streams and returns the
+// exit code.
+func Main(ctx context.Context, argv []string) int {
+	return Run(ctx, argv, Streams{os.Stdin, os.Stdout, os.Stderr})
+}
+
+// Run runs a command line and returns the exit code: 0 done, 1 the run failed
+// or was cancelled, 2 usage, 3 not found, 4 refused, 5 unreachable, 6 internal.
+func Run(ctx context.Context, argv []string, s Streams) int {
+	app := newApp(s)
+	args, err := arrange(app, argv[1:])
+	if err == nil {
+		err = app.RunContext(ctx, append([]string{"muster"}, args...))
+	}
+	return report(err, s.Err)
+}
+
+// newApp lists the commands.
+func newApp(s Streams) *cli.App {
+	app := &cli.App{
+		Name: "muster", HelpName: "muster", Usage: "run machine-learning work on nodes that you own or rent",
+		UsageText: "muster NOUN [VERB] [FLAGS] [ARGUMENTS]", HideVersion: true, HideHelpCommand: true, DisableSliceFlagSeparator: true,
+		Reader: s.In, Writer: s.Out, ErrWriter: s.Err,
+		ExitErrHandler: func(*cli.Context, error) {}, // report does it
+		OnUsageError:   usageError,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "addr", Usage: "`URL` of the server (default: what muster dev wrote down)", EnvVars: []string{"MUSTER_ADDR"}},
+			&cli.StringFlag{Name: "token", Usage: "`SECRET` that says who calls (default: what muster dev wrote down)", EnvVars: []string{"MUSTER_TOKEN"}},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT`: table or json", Value: "table"},
+			&cli.BoolFlag{Name: "version", Usage: "print the version"},
+		},
+		Before: checkOutput,
+		Commands: []*cli.Command{
+			workspaceCommand(), experimentCommand(), runCommands(), queueCommand(), nodeCommand(), clusterCommand(),
+			serverCommand(), devCommand(), versionCommand(),
+		},
+		Action: func(c *cli.Context) error {
+			if c.Bool("version") {
+				return showVersion(c)
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+	settle(app.Commands)
+	return app
+}
+
+// settle gives every command what all of them have. A noun alone shows its
+// help.
+func settle(commands []*cli.Command) {
+	for _, c := range commands {
+		c.HideHelpCommand, c.OnUsageError = true, usageError
+		settle(c.Subcommands)
+	}
+}
+
+// usageError keeps the library from printing the whole help.
+func usageError(_ *cli.Context, err error, _ bool) error {
+	return muster.Errorf(muster.CodeInvalid, "%v", err).WithCure("--help shows how the command is used")
+}
+
+// checkOutput refuses a format that does not exist.
+func checkOutput(c *cli.Context) error {
+	if o := c.String("output"); o != "table" && o != "json" {
+		return muster.Errorf(muster.CodeInvalid, "--output is %q", o).WithCure("use table or json")
+	}
+	return nil
+}
+
+// report prints an error and returns the exit code that stands for it.
+func report(err error, to io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	if exit, ok := errors.AsType[cli.ExitCoder](err); ok {
+		if exit.Error() != "" {
+			fmt.Fprintf(to, "muster: %s\n", exit.Error())
+		}
+		return exit.ExitCode()
+	}
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(to, "muster: interrupted")
+		return 130
+	}
+	e, ok := errors.AsType[*muster.Error](err)
+	if !ok {
+		fmt.Fprintf(to, "muster: %v\n", err)
+		return muster.CodeInternal.ExitCode()
+	}
+	at := ""
+	if e.Code == muster.CodeInvalid && e.Field != "" && !strings.Contains(e.Message, e.Field) {
+		at = e.Field + ": "
+	}
+	fmt.Fprintf(to, "muster: %s%s\n", at, e.Message)
+	if e.Cure != "" {
+		fmt.Fprintf(to, "  %s\n", e.Cure)
+	}
+	return e.Code.ExitCode()
+}
+
+// arguments returns the arguments that names call for, such as "NAME", or
+// "PATH…" for any number at the end.
+func arguments(c *cli.Context, names ...string) ([]string, error) {
+	got, least, open := c.Args().Slice(), len(names), false
+	if least > 0 && names[least-1][0] == '[' {
+		least, open = least-1, true
+	}
+	if len(got) >= least && (open || len(got) == least) {
+		for i, a := range got[:least] {
+			if a == "" {
+				return nil, muster.Errorf(muster.CodeInvalid, "%s is empty", names[i])
+			}
+		}
+		return got, nil
+	}
+	message := fmt.Sprintf("%s takes %s, and got %d", c.Command.HelpName, count(least, "argument"), len(got))
+	switch {
+	case len(got) < least:
+		message = fmt.Sprintf("%s wants %s", c.Command.HelpName, names[len(got)])
+	case least == 0:
+		message = fmt.Sprintf("%s takes no argument, and got %q", c.Command.HelpName, got[0])
+	}
+	return nil, muster.Errorf(muster.CodeInvalid, "%s", message).WithCure("%s %s", c.Command.HelpName, c.Command.ArgsUsage)
+}
+
+// versionCommand says what this program is.
+func versionCommand() *cli.Command {
+	return &cli.Command{Name: "version", Usage: "print the version", Action: showVersion}
+}
+
+func showVersion(c *cli.Context) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	return show(c, map[string]string{"version": muster.Version}, func(w *table) { w.line("muster %s", muster.Version) })
+}

@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/client"
+)
+
+// connect makes a client of the server that flags, environment or the files of
+// muster dev name, in this order.
+func connect(c *cli.Context) (*client.Client, error) {
+	addr, token := c.String("addr"), c.String("token")
+	written := readLine("addr")
+	if addr == "" {
+		addr = written
+	}
+	if addr == "" {
+		return nil, muster.Errorf(muster.CodeUnreachable, "no server is known").
+			WithCure("muster dev starts one here; --addr or MUSTER_ADDR names another")
+	}
+	if token == "" && strings.TrimSuffix(addr, "/") == strings.TrimSuffix(written, "/") {
+		token = readLine("token") // of that server; another one must not see it
+	}
+	return client.New(addr, token), nil
+}
+
+// readLine reads a file of muster dev's data folder; "" where it has none.
+func readLine(name string) string {
+	base := os.Getenv("XDG_DATA_HOME")
+	if base == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return ""
+		}
+		base = filepath.Join(home, ".local", "share")
+	}
+	text, err := os.ReadFile(filepath.Join(base, "muster", "dev", name))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// workspaceFlag chooses the workspace.
+func workspaceFlag() cli.Flag {
+	return &cli.StringFlag{Name: "workspace", Aliases: []string{"w"}, Usage: "`NAME` of the workspace", Value: "default", EnvVars: []string{"MUSTER_WORKSPACE"}}
+}

@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/client"
+)
+
+// follower prints a run while it happens: its streams to ours, and what happens
+// to it to stderr.
+type follower struct {
+	api             *client.Client
+	workspace, name string
+
+	mu       sync.Mutex
+	out, err io.Writer
+}
+
+func newFollower(c *cli.Context, api *client.Client, workspace, name string) *follower {
+	return &follower{api: api, workspace: workspace, name: name, out: c.App.Writer, err: c.App.ErrWriter}
+}
+
+// follow prints until the run's end.
+func (f *follower) follow(ctx context.Context) (*muster.RunView, error) {
+	fmt.Fprintf(f.err, "run %s\n", f.name)
+	g, ctx := errgroup.WithContext(ctx)
+	read := make(chan struct{}) // closed when all of the logs is printed
+	g.Go(func() error { return f.events(ctx, read) })
+	g.Go(func() error {
+		defer close(read)
+		return f.logs(ctx, client.LogQuery{Workspace: f.workspace, Run: f.name})
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return f.api.Run(context.WithoutCancel(ctx), f.workspace, f.name)
+}
+
+// events prints what happens; the run's end after the last line of its logs.
+func (f *follower) events(ctx context.Context, read <-chan struct{}) error {
+	for e, err := range f.api.Events(ctx, f.workspace, f.name, 0) {
+		if err != nil {
+			return err
+		}
+		if e.To.Final() && e.Kind == muster.EventState {
+			<-read
+		}
+		f.print(f.err, []byte("-- "+eventLine(e)+"\n"))
+	}
+	return context.Cause(ctx)
+}
+
+// logs prints the streams.
+func (f *follower) logs(ctx context.Context, q client.LogQuery) error {
+	attempt := 1
+	for chunk, err := range f.api.Logs(ctx, q) {
+		if err != nil {
+			return err
+		}
+		if chunk.Attempt > attempt {
+			attempt = chunk.Attempt
+			f.print(f.err, fmt.Appendf(nil, "-- attempt %d\n", attempt))
+		}
+		to := f.out
+		if chunk.Stream == muster.Stderr {
+			to = f.err
+		}
+		f.print(to, chunk.Data)
+	}
+	return context.Cause(ctx)
+}
+
+// print writes one piece whole.
+func (f *follower) print(to io.Writer, data []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, _ = to.Write(data) // a terminal that is gone sends a signal of its own
+}
+
+// eventLine shows an event in a line.
+func eventLine(e *muster.Event) string {
+	text := clock(e.At) + " "
+	switch {
+	case e.Kind == muster.EventState:
+		text += string(e.To)
+		if e.Message != "" {
+			text += ": " + e.Message
+		}
+	case e.Kind == muster.EventWait:
+		text += "waits: " + e.Message
+	default:
+		text += e.Message
+	}
+	return text
+}

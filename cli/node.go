@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/muster-ml/muster"
+)
+
+// nodeCommand is about nodes.
+func nodeCommand() *cli.Command {
+	return &cli.Command{Name: "node", Usage: "the machines of the clusters", Subcommands: []*cli.Command{
+		{Name: "list", Usage: "list the nodes", Action: listNodes, Flags: []cli.Flag{clusterFlag()}},
+		{Name: "show", Usage: "show a node by name, id, or the beginning of an id", ArgsUsage: "NODE", Action: showNode},
+	}}
+}
+
+// clusterFlag chooses a cluster.
+func clusterFlag() cli.Flag {
+	return &cli.StringFlag{Name: "cluster", Usage: "only this `CLUSTER`'s"}
+}
+
+func listNodes(c *cli.Context) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	all, err := api.Nodes(c.Context, c.String("cluster"))
+	if err != nil {
+		return err
+	}
+	return list(c, all, listing[*muster.Node]{
+		head: []string{"NAME", "ID", "CLUSTER", "STATE", "MHZ USED", "MIB USED", "GPUS USED", "RUNS"},
+		row: func(n *muster.Node) []string {
+			used := n.Used.Add(n.Foreign)
+			return []string{n.Name, n.ID[:min(8, len(n.ID))], n.Cluster, string(n.State), fmt.Sprintf("%s of %s", used.MHz, n.Allocatable.MHz),
+				fmt.Sprintf("%s of %s", used.MiB, n.Allocatable.MiB), fmt.Sprintf("%s of %s", gpus(used), gpus(n.Allocatable.Resources)), strings.Join(n.Runs, ", ")}
+		},
+		empty: "No cluster has a node: muster cluster list shows which node pools they are made of.",
+	})
+}
+
+func showNode(c *cli.Context) error {
+	args, err := arguments(c, "NODE")
+	if err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	n, err := api.Node(c.Context, args[0])
+	if err != nil {
+		return err
+	}
+	return show(c, n, func(t *table) {
+		t.row("name", n.Name)
+		t.row("id", n.ID)
+		t.row("cluster", n.Cluster)
+		t.row("node pool", n.NodePool)
+		t.row("state", fmt.Sprintf("%s (Nomad says %s)", n.State, n.Status))
+		t.row("offers", sizeOf(&n.Allocatable))
+		t.row("used by runs", fmt.Sprintf("%s MHz, %s MiB, %s gpus", n.Used.MHz, n.Used.MiB, gpus(n.Used)))
+		t.row("used by other Nomad jobs", fmt.Sprintf("%s MHz, %s MiB, %s gpus", n.Foreign.MHz, n.Foreign.MiB, gpus(n.Foreign)))
+		t.row("runs", orDash(strings.Join(n.Runs, ", ")))
+		for _, note := range n.Notes {
+			t.row("note", note)
+		}
+	})
+}

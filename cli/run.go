@@ -1,0 +1,193 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/client"
+)
+
+// runCommands are about runs.
+func runCommands() *cli.Command {
+	w := workspaceFlag()
+	log := []cli.Flag{w,
+		&cli.StringFlag{Name: "stream", Usage: "`STREAM`: stdout, stderr or both", Value: "both"},
+		&cli.IntFlag{Name: "attempt", Usage: "`NUMBER` of the attempt (default: the last)"},
+		&cli.IntFlag{Name: "instance", Usage: "`NUMBER` of the instance, from 0"},
+		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the run ends"}}
+	return &cli.Command{Name: "run", Usage: "what was asked to be executed", Subcommands: []*cli.Command{
+		{Name: "submit", Usage: "submit a job file; prints the run's name", ArgsUsage: "FILE|- [--set inputs.x=1] [--wait|--follow]", Action: submitRun, Flags: submitFlags(w)},
+		{Name: "list", Usage: "list runs, newest first", Action: listRuns, Flags: []cli.Flag{w,
+			&cli.StringFlag{Name: "experiment", Aliases: []string{"e"}, Usage: "only this `EXPERIMENT`'s"},
+			&cli.StringFlag{Name: "parent", Usage: "only the children of this `RUN`"},
+			&cli.StringSliceFlag{Name: "state", Usage: "only those in this `STATE`; may be given again"},
+			&cli.IntFlag{Name: "limit", Usage: "at most this `MANY`; 0 is all", Value: 20}}},
+		{Name: "show", Usage: "show a run: timeline, inputs, metrics and files", ArgsUsage: "NAME", Action: showRun, Flags: []cli.Flag{w}},
+		{Name: "why", Usage: "say why a run waits, or is in its state", ArgsUsage: "NAME", Action: whyRun, Flags: []cli.Flag{w}},
+		{Name: "logs", Usage: "print what a run's command wrote", ArgsUsage: "NAME", Action: logsOfRun, Flags: log},
+		{Name: "events", Usage: "print what happened to a run", ArgsUsage: "NAME", Action: eventsOfRun, Flags: []cli.Flag{w,
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the run ends"}}},
+		{Name: "metrics", Usage: "print what a run logged", ArgsUsage: "NAME", Action: metricsOfRun, Flags: []cli.Flag{w,
+			&cli.StringFlag{Name: "metric", Usage: "only this `METRIC`"}}},
+		{Name: "files", Usage: "list the files that a run left", ArgsUsage: "NAME", Action: filesOfRun, Flags: []cli.Flag{w}},
+		{Name: "download", Usage: "fetch the files that a run left", ArgsUsage: "NAME [PATH…]", Action: downloadRun, Flags: []cli.Flag{w,
+			&cli.StringFlag{Name: "dir", Aliases: []string{"d"}, Usage: "`FOLDER` to put them in (default: one of the run's name)"}}},
+		{Name: "cancel", Usage: "end runs, and all below them", ArgsUsage: "NAME [NAME…]", Action: cancelRuns, Flags: []cli.Flag{w}},
+		{Name: "wait", Usage: "wait until a run ends; exit code 1 unless it succeeded", ArgsUsage: "NAME", Action: waitRun, Flags: []cli.Flag{w}},
+	}}
+}
+
+// ofRun is a command about one run.
+type ofRun struct {
+	*cli.Context
+	api       *client.Client
+	workspace string
+	name      string
+	more      []string
+}
+
+// aboutRun reads the arguments of a command about one run and connects.
+func aboutRun(c *cli.Context, names ...string) (*ofRun, error) {
+	args, err := arguments(c, append([]string{"NAME"}, names...)...)
+	if err != nil {
+		return nil, err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return nil, err
+	}
+	return &ofRun{Context: c, api: api, workspace: c.String("workspace"), name: args[0], more: args[1:]}, nil
+}
+
+func listRuns(c *cli.Context) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	q := client.RunQuery{Experiment: c.String("experiment"), Parent: c.String("parent")}
+	for _, s := range c.StringSlice("state") {
+		q.States = append(q.States, muster.RunState(s))
+	}
+	runs, err := api.AllRuns(c.Context, c.String("workspace"), q, c.Int("limit"))
+	if err != nil {
+		return err
+	}
+	return list(c, runs, listing[*muster.RunView]{
+		head: []string{"NAME", "STATE", "EXPERIMENT", "CLUSTER", "SUBMITTED", "RAN", "REASON"},
+		row: func(r *muster.RunView) []string {
+			return []string{r.Name, string(r.State), r.Experiment, r.Cluster, ago(r.CreatedAt), lastedRun(r), shorten(because(r), 60)}
+		},
+		empty: "No run is like that. muster run submit FILE submits one.",
+	})
+}
+
+// lastedRun says how long a run's command took, or has taken so far.
+func lastedRun(r *muster.RunView) string {
+	if r.State == muster.RunQueued {
+		return "-"
+	}
+	return lasted(r.StartedAt, r.EndedAt)
+}
+
+// because says why a run is in its state; "" where that needs no reason.
+func because(r *muster.RunView) string {
+	if r.State == muster.RunQueued && r.WaitReason != nil {
+		return r.WaitReason.Message
+	}
+	if r.State == muster.RunSucceeded {
+		return ""
+	}
+	return r.Reason
+}
+
+func cancelRuns(c *cli.Context) error {
+	o, err := aboutRun(c, "[NAME…]")
+	if err != nil {
+		return err
+	}
+	defer o.api.Close()
+	for _, name := range append([]string{o.name}, o.more...) {
+		r, err := o.api.CancelRun(c.Context, o.workspace, name)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.App.ErrWriter, "run %s is %s and is told to end\n", r.Name, r.State)
+	}
+	return nil
+}
+
+func waitRun(c *cli.Context) error {
+	o, err := aboutRun(c)
+	if err != nil {
+		return err
+	}
+	defer o.api.Close()
+	v, err := o.api.WaitRun(c.Context, o.workspace, o.name)
+	if err != nil {
+		return err
+	}
+	if err := show(c, full(v), func(t *table) { t.line("%s", v.State) }); err != nil {
+		return err
+	}
+	return ended(v)
+}
+
+// ended is the error with which a command ends that waited for a run.
+func ended(v *muster.RunView) error {
+	if v.State == muster.RunSucceeded {
+		return nil
+	}
+	return cli.Exit(strings.TrimSuffix(fmt.Sprintf("run %s %s: %s", v.Name, stateWord(v.State), v.Reason), ": "), 1)
+}
+
+// stateWord puts a final state into a sentence.
+func stateWord(s muster.RunState) string {
+	if s == muster.RunCancelled {
+		return "was cancelled"
+	}
+	return string(s)
+}
+
+// fullView is a run as -o json shows it: what programs look for is there even
+// while it has no value.
+type fullView struct {
+	*muster.RunView
+	Reason     string             `json:"reason"`
+	WaitReason *muster.WaitReason `json:"wait_reason"`
+	ExitCode   *int               `json:"exit_code"`
+}
+
+// full shows all of a run.
+func full(v *muster.RunView) fullView {
+	return fullView{RunView: v, Reason: v.Reason, WaitReason: v.WaitReason, ExitCode: v.ExitCode}
+}
+
+func metricsOfRun(c *cli.Context) error {
+	o, err := aboutRun(c)
+	if err != nil {
+		return err
+	}
+	defer o.api.Close()
+	all, err := o.api.Metrics(c.Context, o.workspace, o.name, c.String("metric"))
+	if err != nil {
+		return err
+	}
+	return list(c, all, listing[muster.Metric]{
+		head: []string{"METRIC", "STEP", "VALUE", "TIME"},
+		row: func(m muster.Metric) []string {
+			return []string{m.Name, fmt.Sprint(m.Step), number(m.Value), clock(m.Time)}
+		},
+		empty: "The run has logged no metric. In its command: muster-agent metric NAME VALUE [--step N]",
+	})
+}
+
+// since shows a time as what has passed from another.
+func since(from, t time.Time) string { return "+" + length(t.Sub(from)) }

@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/server"
+)
+
+// serverCommand is the server alone, against engines that the user has.
+func serverCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "server",
+		Usage: "run the Muster server against Nomad and Consul agents that you have",
+		Description: "Example: muster server --data-dir /var/lib/muster-server --nomad-addr https://nomad.example:4646 --advertise http://10.0.0.5:4750\n" +
+			"The first start writes a token to DATA-DIR/token.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "data-dir", Usage: "`FOLDER` of the database and the artifacts", Value: "/var/lib/muster/server", EnvVars: []string{"MUSTER_DATA_DIR"}},
+			&cli.StringFlag{Name: "listen", Usage: "`HOST:PORT` to listen on", Value: "127.0.0.1:4750", EnvVars: []string{"MUSTER_LISTEN"}},
+			&cli.StringFlag{Name: "advertise", Usage: "`URL` under which nodes reach this server (default: made of --listen)", EnvVars: []string{"MUSTER_ADVERTISE"}},
+			&cli.StringFlag{Name: "agent-binary", Usage: "`FILE` that nodes run (default: muster-agent beside this program)", EnvVars: []string{"MUSTER_AGENT_BINARY"}},
+			&cli.StringFlag{Name: "run-as", Usage: "`USER` of commands on nodes whose Nomad client is root", Value: "nobody", EnvVars: []string{"MUSTER_RUN_AS"}},
+			&cli.DurationFlag{Name: "fence", Usage: "how long an unreachable node must be silent before its runs are lost", Value: 5 * time.Minute, EnvVars: []string{"MUSTER_FENCE"}},
+			&cli.DurationFlag{Name: "tick", Usage: "how often to look at everything without a reason; 0 is never", Value: time.Minute, EnvVars: []string{"MUSTER_TICK"}},
+			&cli.StringFlag{Name: "nomad-addr", Usage: "`URL` of a Nomad agent", Value: "http://127.0.0.1:4646", EnvVars: []string{"NOMAD_ADDR"}},
+			&cli.StringFlag{Name: "nomad-token", Usage: "`SECRET` id of a Nomad token", EnvVars: []string{"NOMAD_TOKEN"}},
+			&cli.StringFlag{Name: "nomad-region", Usage: "Nomad `REGION`", EnvVars: []string{"NOMAD_REGION"}},
+			&cli.StringFlag{Name: "nomad-ca-cert", Usage: "`FILE` with the certificate authority of Nomad", EnvVars: []string{"NOMAD_CACERT"}},
+			&cli.StringFlag{Name: "nomad-client-cert", Usage: "`FILE` with our certificate", EnvVars: []string{"NOMAD_CLIENT_CERT"}},
+			&cli.StringFlag{Name: "nomad-client-key", Usage: "`FILE` with our certificate's key", EnvVars: []string{"NOMAD_CLIENT_KEY"}},
+			&cli.StringFlag{Name: "nomad-tls-server-name", Usage: "`NAME` in Nomad's certificate", EnvVars: []string{"NOMAD_TLS_SERVER_NAME"}},
+			&cli.StringFlag{Name: "consul-addr", Usage: "`URL` of a Consul agent; none for no Consul", Value: "http://127.0.0.1:8500", EnvVars: []string{"CONSUL_HTTP_ADDR"}},
+			&cli.StringFlag{Name: "consul-token", Usage: "Consul `TOKEN`", EnvVars: []string{"CONSUL_HTTP_TOKEN"}},
+			&cli.StringFlag{Name: "consul-ca-cert", Usage: "`FILE` with the certificate authority of Consul", EnvVars: []string{"CONSUL_CACERT"}},
+			&cli.StringFlag{Name: "consul-client-cert", Usage: "`FILE` with our certificate", EnvVars: []string{"CONSUL_CLIENT_CERT"}},
+			&cli.StringFlag{Name: "consul-client-key", Usage: "`FILE` with our certificate's key", EnvVars: []string{"CONSUL_CLIENT_KEY"}},
+			&cli.StringFlag{Name: "log-level", Usage: "debug, info, warn or error", Value: "info", EnvVars: []string{"MUSTER_LOG_LEVEL"}},
+		},
+		Action: runServer,
+	}
+}
+
+// runServer serves until a signal comes.
+func runServer(c *cli.Context) error {
+	if c.Args().Present() {
+		return muster.Errorf(muster.CodeInvalid, "muster server takes no argument, and got %q", c.Args().First())
+	}
+	conf, err := serverConfig(c)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	s, err := server.Open(ctx, conf)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	fmt.Fprintf(c.App.Writer, "muster server at %s, data in %s, token in %s\n", s.URL, conf.DataDir, filepath.Join(conf.DataDir, "token"))
+	return serve(ctx, s)
+}
+
+// serve serves and closes.
+func serve(ctx context.Context, s *server.Server) error {
+	if err := s.Serve(ctx); err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// serverConfig reads the flags.
+func serverConfig(c *cli.Context) (server.Config, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
+		return server.Config{}, muster.Errorf(muster.CodeInvalid, "--log-level is %q", c.String("log-level")).WithCure("use debug, info, warn or error")
+	}
+	if c.Duration("fence") < time.Second || c.Duration("tick") < 0 {
+		return server.Config{}, muster.Errorf(muster.CodeInvalid, "--fence must be at least 1s, and --tick not less than 0")
+	}
+	agent := c.String("agent-binary")
+	if agent == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return server.Config{}, fmt.Errorf("find this program: %w", err)
+		}
+		agent = filepath.Join(filepath.Dir(self), "muster-agent")
+	}
+	return server.Config{
+		DataDir: c.String("data-dir"), Listen: c.String("listen"), Advertise: c.String("advertise"), Agent: agent,
+		RunAs: c.String("run-as"), Fence: c.Duration("fence"), Tick: c.Duration("tick"),
+		Nomad: server.Nomad{Address: c.String("nomad-addr"), Token: c.String("nomad-token"), Region: c.String("nomad-region"), CACert: c.String("nomad-ca-cert"),
+			ClientCert: c.String("nomad-client-cert"), ClientKey: c.String("nomad-client-key"), ServerName: c.String("nomad-tls-server-name")},
+		NoConsul: c.String("consul-addr") == "none",
+		Consul: server.Consul{Address: c.String("consul-addr"), Token: c.String("consul-token"), CACert: c.String("consul-ca-cert"),
+			ClientCert: c.String("consul-client-cert"), ClientKey: c.String("consul-client-key")},
+		Site: muster.DefaultSite(),
+		Log:  slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
+	}, nil
+}

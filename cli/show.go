@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/muster-ml/muster"
+)
+
+func showRun(c *cli.Context) error {
+	o, err := aboutRun(c)
+	if err != nil {
+		return err
+	}
+	defer o.api.Close()
+	v, err := o.api.Run(c.Context, o.workspace, o.name)
+	if err != nil {
+		return err
+	}
+	files, err := o.api.Artifacts(c.Context, o.workspace, o.name)
+	if err != nil {
+		return err
+	}
+	return show(c, full(v), func(t *table) {
+		drawHead(t, v)
+		t.line("\nTimeline")
+		for _, m := range timeline(v) {
+			t.row("  "+clock(m.at), since(v.CreatedAt, m.at), m.what)
+		}
+		drawWords(t, "Inputs", v.Inputs)
+		drawWords(t, "Parameters", v.Parameters)
+		metrics := map[string]string{}
+		for name, value := range v.Metrics {
+			metrics[name] = number(value)
+		}
+		drawWords(t, "Metrics (last)", metrics)
+		if len(files) > 0 {
+			t.line("\nFiles")
+			for _, f := range files {
+				t.row("  "+f.Path, bytesOf(f.Size))
+			}
+		}
+	})
+}
+
+// drawHead writes what a run is and how it stands.
+func drawHead(t *table, v *muster.RunView) {
+	t.row("run", v.Name)
+	if v.DisplayName != "" {
+		t.row("display name", v.DisplayName)
+	}
+	t.row("experiment", v.Experiment)
+	t.row("cluster", v.Cluster)
+	if v.Parent != "" {
+		t.row("parent", v.Parent)
+	}
+	t.row("state", strings.TrimSuffix(string(v.State)+": "+because(v), ": "))
+	if v.ExitCode != nil {
+		t.row("exit code", fmt.Sprint(*v.ExitCode))
+	}
+	if n := len(v.Attempts); n > 0 {
+		last := v.Attempts[n-1]
+		if last.PeakMiB > 0 {
+			t.row("peak memory", fmt.Sprintf("%.0f MiB", last.PeakMiB))
+		}
+		if last.CPUSeconds > 0 {
+			t.row("CPU time", fmt.Sprintf("%.1f s", last.CPUSeconds))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.Tags)) {
+		t.row("tag "+name, v.Tags[name])
+	}
+}
+
+// drawWords writes names with their values, nothing for none.
+func drawWords(t *table, head string, words map[string]string) {
+	if len(words) == 0 {
+		return
+	}
+	t.line("\n%s", head)
+	for _, name := range slices.Sorted(maps.Keys(words)) {
+		t.row("  "+name, shorten(strings.ReplaceAll(words[name], "\n", "⏎"), 100))
+	}
+}
+
+// moment is an entry of a timeline.
+type moment struct {
+	at   time.Time
+	what string
+}
+
+// timeline puts what is known of a run in order.
+func timeline(v *muster.RunView) (list []moment) {
+	add := func(at time.Time, format string, args ...any) {
+		if !at.IsZero() {
+			list = append(list, moment{at, fmt.Sprintf(format, args...)})
+		}
+	}
+	add(v.CreatedAt, "queued")
+	for _, a := range v.Attempts {
+		prefix := ""
+		if len(v.Attempts) > 1 {
+			prefix = fmt.Sprintf("attempt %d: ", a.Number)
+		}
+		var nodes []string
+		for _, in := range a.Instances {
+			nodes = append(nodes, cmp.Or(in.NodeName, in.NodeID))
+		}
+		add(a.AdmittedAt, "%sadmitted to %s", prefix, cmp.Or(strings.Join(nodes, ", "), a.Cluster))
+		add(a.DispatchedAt, "%sdispatched", prefix)
+		for _, p := range a.PhaseTimes {
+			add(p.At, "%sphase %s", prefix, p.Phase)
+		}
+		if a.Outcome != "" && !(v.State.Final() && a.Number == len(v.Attempts)) { // the run's own end tells of the last
+			add(a.EndedAt, "%s", strings.TrimSuffix(prefix+"ended, "+string(a.Outcome)+": "+a.Reason, ": "))
+		}
+	}
+	if v.State.Final() {
+		add(v.EndedAt, "%s", strings.TrimSuffix(string(v.State)+": "+because(v), ": "))
+	}
+	slices.SortStableFunc(list, func(a, b moment) int { return a.at.Compare(b.at) })
+	return list
+}
+
+// why is what is known of why a run is in its state.
+type why struct {
+	Name       string             `json:"name"`
+	State      muster.RunState    `json:"state"`
+	Reason     string             `json:"reason"`
+	WaitReason *muster.WaitReason `json:"wait_reason"`
+	Position   int                `json:"position"`
+	Phase      muster.Phase       `json:"phase"`
+	Events     []*muster.Event    `json:"events"` // the last ones
+}
+
+// whyEvents is how many of the last events run why shows.
+const whyEvents = 5
+
+func whyRun(c *cli.Context) error {
+	o, err := aboutRun(c)
+	if err != nil {
+		return err
+	}
+	defer o.api.Close()
+	v, err := o.api.Run(c.Context, o.workspace, o.name)
+	if err != nil {
+		return err
+	}
+	events, err := o.allEvents()
+	if err != nil {
+		return err
+	}
+	events = events[max(0, len(events)-whyEvents):]
+	w := why{Name: v.Name, State: v.State, Reason: v.Reason, WaitReason: v.WaitReason, Position: v.Position, Phase: v.Phase, Events: events}
+	return show(c, w, func(t *table) {
+		t.line("%s", strings.TrimSuffix(fmt.Sprintf("run %s is %s: %s", v.Name, v.State, because(v)), ": "))
+		drawWait(t, v)
+		if v.Phase != "" {
+			t.line("phase: %s", v.Phase)
+		}
+		if v.Stop != "" && !v.State.Final() {
+			t.line("it is told to end: %s", v.Stop)
+		}
+		t.line("\nWhat happened last")
+		for _, e := range events {
+			t.row("  "+clock(e.At), eventText(e))
+		}
+	})
+}
+
+// drawWait writes the numbers of a wait reason.
+func drawWait(t *table, v *muster.RunView) {
+	if v.State != muster.RunQueued {
+		return
+	}
+	if v.Position > 0 {
+		t.line("position %d in the queue of cluster %s", v.Position, v.Cluster)
+	}
+	if v.WaitReason == nil {
+		return
+	}
+	if v.WaitReason.Ahead != "" {
+		t.line("run %s goes first", v.WaitReason.Ahead)
+	}
+	if !v.WaitReason.Until.IsZero() {
+		t.line("it is looked at again at %s", clock(v.WaitReason.Until))
+	}
+}

@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/bundle"
+	"github.com/muster-ml/muster/client"
+	"github.com/muster-ml/muster/jobfile"
+)
+
+func submitFlags(workspace cli.Flag) []cli.Flag {
+	return []cli.Flag{workspace,
+		&cli.StringSliceFlag{Name: "set", Usage: "put a value in a `PLACE=VALUE` of the file, such as inputs.x=1; may be given again"},
+		&cli.StringFlag{Name: "experiment", Aliases: []string{"e"}, Usage: "`NAME` of the experiment"},
+		&cli.StringFlag{Name: "name", Usage: "`NAME` of the run (default: one is made)"},
+		&cli.StringFlag{Name: "parent", Usage: "the `RUN` of which it is a child"},
+		&cli.BoolFlag{Name: "wait", Usage: "wait for the end; exit code 1 unless it succeeded"},
+		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "wait, and print both streams live"}}
+}
+
+func submitRun(c *cli.Context) error {
+	args, err := arguments(c, "FILE")
+	if err != nil {
+		return err
+	}
+	job, err := readJob(c, args[0])
+	if err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	s := submission{api: api, workspace: c.String("workspace"), note: c.App.ErrWriter}
+	r, err := s.submit(c.Context, job)
+	if err != nil {
+		return err
+	}
+	if !c.Bool("follow") {
+		fmt.Fprintln(c.App.Writer, r.Name)
+	}
+	if !c.Bool("follow") && !c.Bool("wait") {
+		return nil
+	}
+	return awaitRun(c, api, r)
+}
+
+// awaitRun waits for a run that was submitted. Ctrl-C ends the waiting, not the
+// run.
+func awaitRun(c *cli.Context, api *client.Client, r *muster.Run) error {
+	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt)
+	defer stop()
+	var v *muster.RunView
+	var err error
+	if c.Bool("follow") {
+		v, err = newFollower(c, api, r.Workspace, r.Name).follow(ctx)
+	} else {
+		v, err = api.WaitRun(ctx, r.Workspace, r.Name)
+	}
+	if ctx.Err() != nil && c.Context.Err() == nil {
+		return cli.Exit(fmt.Sprintf("no longer waiting; run %s goes on\n  muster run logs -f %s follows it again, muster run cancel %s ends it", r.Name, r.Name, r.Name), 130)
+	}
+	if err != nil {
+		return err
+	}
+	return ended(v)
+}
+
+// readJob reads the job file with what flags put into it.
+func readJob(c *cli.Context, file string) (*jobfile.Job, error) {
+	set := map[string]string{}
+	for _, s := range c.StringSlice("set") {
+		place, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return nil, muster.Errorf(muster.CodeInvalid, "--set %s has no value", s).WithCure("write it like --set inputs.x=1")
+		}
+		set[place] = value
+	}
+	for _, flag := range []struct{ name, place string }{{"name", "name"}, {"experiment", "experiment_name"}} {
+		if c.IsSet(flag.name) {
+			set[flag.place] = c.String(flag.name)
+		}
+	}
+	from := c.App.Reader
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, muster.Errorf(muster.CodeInvalid, "the job file cannot be read: %v", err)
+		}
+		defer f.Close()
+		from = f
+	}
+	job, err := jobfile.Read(from, file, set)
+	if err == nil && c.IsSet("parent") {
+		job.Request.Parent = c.String("parent")
+	}
+	return job, err
+}
+
+// submission brings a job to a server.
+type submission struct {
+	api       *client.Client
+	workspace string
+	note      io.Writer
+}
+
+// submit uploads what the job needs and creates the run. The run comes last:
+// what is refused before leaves nothing behind but uploads.
+func (s *submission) submit(ctx context.Context, job *jobfile.Job) (*muster.Run, error) {
+	q := &job.Request
+	if q.Name == "" {
+		q.Name = muster.GenerateName()
+	}
+	if job.Code != "" {
+		ref, err := s.upload(ctx, "code", job.Code)
+		if err != nil {
+			return nil, err
+		}
+		q.Spec.Code = ref
+	}
+	for _, name := range slices.Sorted(maps.Keys(job.Uploads)) {
+		ref, err := s.upload(ctx, "input "+name, job.Uploads[name])
+		if err != nil {
+			return nil, err
+		}
+		in := q.Spec.Inputs[name]
+		in.Ref = ref
+		q.Spec.Inputs[name] = in
+	}
+	for _, warning := range q.Spec.Warnings {
+		fmt.Fprintln(s.note, "note:", warning)
+	}
+	return s.api.CreateRun(ctx, s.workspace, q)
+}
+
+// upload packs a file or folder and brings it to the server, unless the same is
+// there already.
+func (s *submission) upload(ctx context.Context, what, path string) (muster.Ref, error) {
+	b, err := bundle.Pack(path)
+	if err != nil {
+		return "", err
+	}
+	for _, link := range b.Skipped {
+		fmt.Fprintf(s.note, "note: %s: the link %s leads out of the folder and is left out\n", what, link)
+	}
+	sent, err := s.api.PutUpload(ctx, s.workspace, client.Upload{SHA256: b.SHA256, Size: b.Size, Open: b.Open})
+	if err != nil {
+		return "", fmt.Errorf("upload %s: %w", what, err)
+	}
+	how := "sent"
+	if sent == 0 {
+		how = "nothing to send: the server has it"
+	}
+	fmt.Fprintf(s.note, "%s: %s, %s packed, %s\n", what, count(b.Files, "file"), bytesOf(b.Size), how)
+	return muster.UploadRef(b.SHA256), nil
+}

@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/muster-ml/muster"
+)
+
+// workspaceCommand is about workspaces.
+func workspaceCommand() *cli.Command {
+	return &cli.Command{Name: "workspace", Usage: "the tenants: each owns its experiments and runs", Subcommands: []*cli.Command{
+		{Name: "create", Usage: "make a workspace", ArgsUsage: "[--default-cluster CLUSTER] NAME", Action: createWorkspace, Flags: []cli.Flag{
+			&cli.StringFlag{Name: "default-cluster", Usage: "`CLUSTER` where runs go that name no compute"}}},
+		{Name: "list", Usage: "list the workspaces", Action: listWorkspaces},
+		{Name: "show", Usage: "show a workspace", ArgsUsage: "NAME", Action: showWorkspace},
+	}}
+}
+
+func createWorkspace(c *cli.Context) error {
+	args, err := arguments(c, "NAME")
+	if err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	w, err := api.CreateWorkspace(c.Context, &muster.Workspace{Name: args[0], DefaultCluster: c.String("default-cluster")})
+	if err != nil {
+		return err
+	}
+	return show(c, w, func(t *table) { t.line("workspace %s is made", w.Name) })
+}
+
+func listWorkspaces(c *cli.Context) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	all, err := api.Workspaces(c.Context)
+	if err != nil {
+		return err
+	}
+	return list(c, all, listing[*muster.Workspace]{
+		head: []string{"NAME", "DEFAULT CLUSTER", "CREATED"},
+		row: func(w *muster.Workspace) []string {
+			return []string{w.Name, orDash(w.DefaultCluster), ago(w.CreatedAt)}
+		},
+		empty: "There is no workspace yet: muster workspace create --default-cluster CLUSTER NAME makes one.",
+	})
+}
+
+func showWorkspace(c *cli.Context) error {
+	args, err := arguments(c, "NAME")
+	if err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	w, err := api.Workspace(c.Context, args[0])
+	if err != nil {
+		return err
+	}
+	return show(c, w, func(t *table) {
+		t.row("name", w.Name)
+		t.row("default cluster", orDash(w.DefaultCluster))
+		t.row("Nomad namespace", w.Namespace)
+		t.row("created", ago(w.CreatedAt))
+	})
+}
