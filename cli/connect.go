@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,5 +49,8 @@ func readLine(name string) string {
 
 // workspaceFlag chooses the workspace.
 func workspaceFlag() cli.Flag {
-	return &cli.StringFlag{Name: "workspace", Aliases: []string{"w"}, Usage: "`NAME` of the workspace", Value: "default", EnvVars: []string{"MUSTER_WORKSPACE"}}
+	return &cli.StringFlag{Name: "workspace", Aliases: []string{"w"}, Usage: "`NAME` of the workspace", DefaultText: "default", EnvVars: []string{"MUSTER_WORKSPACE"}}
 }
+
+// workspaceOf returns the chosen workspace; an empty name chooses none.
+func workspaceOf(c *cli.Context) string { return cmp.Or(c.String("workspace"), "default") }

@@ -32,7 +32,7 @@ func listExperiments(c *cli.Context) error {
 		return err
 	}
 	defer api.Close()
-	all, err := api.Experiments(c.Context, c.String("workspace"))
+	all, err := api.Experiments(c.Context, workspaceOf(c))
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func showExperiment(c *cli.Context) error {
 		return err
 	}
 	defer api.Close()
-	e, err := api.Experiment(c.Context, c.String("workspace"), args[0])
+	e, err := api.Experiment(c.Context, workspaceOf(c), args[0])
 	if err != nil {
 		return err
 	}
@@ -85,10 +85,10 @@ func compareExperiment(c *cli.Context) error {
 		return err
 	}
 	defer api.Close()
-	if _, err := api.Experiment(c.Context, c.String("workspace"), args[0]); err != nil {
+	if _, err := api.Experiment(c.Context, workspaceOf(c), args[0]); err != nil {
 		return err
 	}
-	runs, err := api.AllRuns(c.Context, c.String("workspace"), client.RunQuery{Experiment: args[0]}, c.Int("limit"))
+	runs, err := api.AllRuns(c.Context, workspaceOf(c), client.RunQuery{Experiment: args[0]}, c.Int("limit"))
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func aboutRun(c *cli.Context, names ...string) (*ofRun, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ofRun{Context: c, api: api, workspace: c.String("workspace"), name: args[0], more: args[1:]}, nil
+	return &ofRun{Context: c, api: api, workspace: workspaceOf(c), name: args[0], more: args[1:]}, nil
 }
 
 func listRuns(c *cli.Context) error {
@@ -76,7 +76,7 @@ func listRuns(c *cli.Context) error {
 	for _, s := range c.StringSlice("state") {
 		q.States = append(q.States, muster.RunState(s))
 	}
-	runs, err := api.AllRuns(c.Context, c.String("workspace"), q, c.Int("limit"))
+	runs, err := api.AllRuns(c.Context, workspaceOf(c), q, c.Int("limit"))
 	if err != nil {
 		return err
 	}

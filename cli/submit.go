@@ -42,7 +42,7 @@ func submitRun(c *cli.Context) error {
 		return err
 	}
 	defer api.Close()
-	s := submission{api: api, workspace: c.String("workspace"), note: c.App.ErrWriter}
+	s := submission{api: api, workspace: workspaceOf(c), note: c.App.ErrWriter}
 	r, err := s.submit(c.Context, job)
 	if err != nil {
 		return err

@@ -185,8 +185,9 @@ type known struct {
 }
 
 func readKnown(ctx context.Context, q querier, launch string, index int) (k known, err error) {
-	return k, q.QueryRowContext(ctx, `SELECT phases, notes, result <> '' FROM instances WHERE launch_id = ? AND idx = ?`, launch, index).
+	err = q.QueryRowContext(ctx, `SELECT phases, notes, result <> '' FROM instances WHERE launch_id = ? AND idx = ?`, launch, index).
 		Scan(jsonCol{&k.phases}, &k.notes, &k.result)
+	return k, err
 }
 
 // lacks reports whether a report says more than is known.

@@ -26,7 +26,8 @@ func (g *ledger) Backlog(ctx context.Context) (*muster.Backlog, error) {
 		muster.Waiting
 	}
 	rows, err := collect(ctx, g.read, func(row scanner) (w waiting, err error) {
-		return w, row.Scan(&w.cluster, &w.RunID, &w.Name, &w.Priority, timeCol{&w.QueuedAt}, timeCol{&w.NotBefore}, &w.BackOff, jsonCol{&w.Groups})
+		err = row.Scan(&w.cluster, &w.RunID, &w.Name, &w.Priority, timeCol{&w.QueuedAt}, timeCol{&w.NotBefore}, &w.BackOff, jsonCol{&w.Groups})
+		return w, err
 	}, `SELECT cluster, id, name, priority, queued_at, not_before, reason, json_extract(spec, '$.groups') FROM runs
 		WHERE state = 'queued' AND held_by = '' AND stop = '' ORDER BY cluster, priority DESC, queued_at, id`)
 	if err != nil {

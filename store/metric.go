@@ -38,7 +38,8 @@ func (s *Store) LogMetrics(ctx context.Context, at muster.MetricsBatch, metrics 
 // ListMetrics returns a run's metrics by name, step and time.
 func (s *Store) ListMetrics(ctx context.Context, runID int64, name string) ([]muster.Metric, error) {
 	return collect(ctx, s.read, func(row scanner) (m muster.Metric, err error) {
-		return m, row.Scan(&m.Name, &m.Step, timeCol{&m.Time}, &m.Value)
+		err = row.Scan(&m.Name, &m.Step, timeCol{&m.Time}, &m.Value)
+		return m, err
 	}, `SELECT name, step, at, value FROM metrics WHERE run_id = ? AND (? = '' OR name = ?) ORDER BY name, step, at`, runID, name, name)
 }
 
@@ -68,7 +69,8 @@ func byRun[V any](ctx context.Context, q querier, query string, runIDs []int64) 
 		args[i], all[id] = id, map[string]V{}
 	}
 	cells, err := collect(ctx, q, func(row scanner) (c cell, err error) {
-		return c, row.Scan(&c.run, &c.name, &c.value)
+		err = row.Scan(&c.run, &c.name, &c.value)
+		return c, err
 	}, query+`(?`+strings.Repeat(", ?", len(runIDs)-1)+`)`, args...)
 	for _, c := range cells {
 		all[c.run][c.name] = c.value

@@ -231,8 +231,10 @@ func (s *Store) CountRuns(ctx context.Context) (map[muster.RunState]int, error) 
 		state muster.RunState
 		n     int
 	}
-	rows, err := collect(ctx, s.read, func(row scanner) (c count, err error) { return c, row.Scan(&c.state, &c.n) },
-		`SELECT state, count(*) FROM runs GROUP BY state`)
+	rows, err := collect(ctx, s.read, func(row scanner) (c count, err error) {
+		err = row.Scan(&c.state, &c.n)
+		return c, err
+	}, `SELECT state, count(*) FROM runs GROUP BY state`)
 	for _, c := range rows {
 		counts[c.state] = c.n
 	}

@@ -34,5 +34,6 @@ func (s *Store) FindToken(ctx context.Context, hash string) (*muster.Token, erro
 
 // CountTokens returns how many tokens there are.
 func (s *Store) CountTokens(ctx context.Context) (n int, err error) {
-	return n, s.read.QueryRowContext(ctx, `SELECT count(*) FROM tokens`).Scan(&n)
+	err = s.read.QueryRowContext(ctx, `SELECT count(*) FROM tokens`).Scan(&n)
+	return n, err
 }
