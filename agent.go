@@ -117,7 +117,6 @@ type Allocation struct {
 	ID        string
 	Namespace string
 	ChildID   string // the dispatched job
-	ParentID  string // the parameterized job
 	Token     string // the idempotency token of the dispatch
 	Launch    string // from the dispatch's meta
 	Group     string

@@ -61,10 +61,11 @@ type NodeState string
 
 // The states that are known for nodes that just exist.
 const (
-	NodeIdle     NodeState = "idle"     // ready, no run on it
-	NodeRunning  NodeState = "running"  // ready, with runs
-	NodeLeaving  NodeState = "leaving"  // drained or not eligible
-	NodeUnusable NodeState = "unusable" // down or disconnected
+	NodePreparing NodeState = "preparing" // its Nomad client has just registered
+	NodeIdle      NodeState = "idle"      // ready, no run on it
+	NodeRunning   NodeState = "running"   // ready, with runs
+	NodeLeaving   NodeState = "leaving"   // drained or not eligible
+	NodeUnusable  NodeState = "unusable"  // down, disconnected or without the driver that runs need
 )
 
 // Node is one Nomad client.

@@ -51,7 +51,7 @@ func (x *Execution) Observe(s *Sighting) *Moves {
 	x.observeStop(ends, s, m)
 	x.observeRun(ends, s.Now, m)
 	if !slices.ContainsFunc(ends, func(e end) bool { return !e.Dead }) {
-		m.Launch = LaunchOver
+		m.Launch, m.StopJob = LaunchOver, false // the purge stops it for good
 	}
 	return m
 }
@@ -99,10 +99,8 @@ func (x *Execution) endOf(in *Instance, a *SeenAlloc, s *Sighting) end {
 		e := x.endOfSilence(in, a, s)
 		e.Dead = true
 		return e
-	case a != nil && lost && (a.Client == "unknown" || known):
+	case a != nil && lost:
 		return end{OutcomeLost, fmt.Sprintf("node %s is lost: silent for more than %s", name(in, a), s.Fence), true}
-	case a != nil && !known:
-		return end{OutcomeLost, fmt.Sprintf("node %s does not exist any more", name(in, a)), true}
 	}
 	return end{}
 }
@@ -151,10 +149,8 @@ func (x *Execution) endOfSilence(in *Instance, a *SeenAlloc, s *Sighting) end {
 // Nomad or by somebody's hand.
 func (x *Execution) endOfStop(a *SeenAlloc, s *Sighting) end {
 	switch x.Launch.Stop {
-	case StopCancel:
-		return end{Outcome: OutcomeCancelled, Reason: "cancelled by the user"}
-	case StopParent:
-		return end{Outcome: OutcomeCancelled, Reason: "cancelled with its parent"}
+	case StopCancel, StopParent:
+		return end{Outcome: OutcomeCancelled, Reason: x.Launch.Stop.cancelled()}
 	case StopTimeout:
 		return end{Outcome: OutcomeFailed, Reason: fmt.Sprintf("time limit: the command took longer than %s", x.Run.Spec.Timeout)}
 	case StopGang:
@@ -173,12 +169,21 @@ func (x *Execution) endOfStop(a *SeenAlloc, s *Sighting) end {
 		return end{Outcome: OutcomeCancelled, Reason: "cancelled by operator: the Nomad job was stopped by hand"}
 	case a != nil && a.Desired == "evict":
 		return end{Outcome: OutcomeLost, Reason: "preempted by another Nomad job"}
+	case a != nil && strings.Contains(a.Why, "migrated") && s.inService(a.NodeID):
+		return end{Outcome: OutcomeLost, Reason: fmt.Sprintf("its allocation on node %s was stopped by hand", a.NodeName)}
 	case a != nil && strings.Contains(a.Why, "migrated"):
 		return end{Outcome: OutcomeLost, Reason: fmt.Sprintf("node %s is drained", a.NodeName)}
 	case a != nil && a.Why != "":
 		return end{Outcome: OutcomeLost, Reason: "stopped by Nomad: " + a.Why}
 	}
 	return end{Outcome: OutcomeLost, Reason: "the agent was told to stop on its node"}
+}
+
+// inService reports whether a node takes work: Nomad describes a drain and a
+// stop of one allocation by hand in the same words.
+func (s *Sighting) inService(node string) bool {
+	n, known := s.Nodes[node]
+	return known && n.Eligible && !n.Draining
 }
 
 // stoppedByHand reports whether somebody else ended the Nomad job.
@@ -231,7 +236,9 @@ func (x *Execution) nodeAway(s *Sighting) string {
 }
 
 // observeStop decides what the launch must be told: its agents by their next
-// answer, and Nomad where they do not hear or do not obey.
+// answer, and Nomad where they do not hear or do not obey. Nomad is told only
+// what is written down already: a job that is found stopped without a word of
+// ours was stopped by somebody's hand.
 func (x *Execution) observeStop(ends []end, s *Sighting, m *Moves) {
 	l := x.Launch
 	allEnded := !slices.ContainsFunc(ends, func(e end) bool { return e.Outcome == "" })
@@ -256,12 +263,9 @@ func (x *Execution) observeStop(ends []end, s *Sighting, m *Moves) {
 	if s.Job == nil || s.Job.Stopped || s.Job.Status == "dead" {
 		return
 	}
-	stop, at := cmp.Or(l.Stop, m.Stop), l.StopAt
-	if at.IsZero() {
-		at = s.Now
-	}
-	overdue := s.Now.Sub(at) > time.Duration(x.Run.Spec.Grace)+stopMargin && !x.uploading(s) || s.Now.Sub(at) > uploadLimit
-	m.StopJob = stop != "" && (overdue || !claimed) || outcome == OutcomeLost
+	told := s.Now.Sub(l.StopAt)
+	overdue := told > time.Duration(x.Run.Spec.Grace)+stopMargin && !x.uploading(s) || told > uploadLimit
+	m.StopJob = l.Stop != "" && (overdue || !claimed) || x.Attempt.Outcome == OutcomeLost
 }
 
 // uploading reports whether an instance that was told to stop is still at its
@@ -304,11 +308,13 @@ func (x *Execution) observeRun(ends []end, now time.Time, m *Moves) {
 	case next != RunQueued:
 	case outcome == OutcomePlatform:
 		m.NotBefore = now.Add(BackOff(r.PlatformFailures + 1))
-	case outcome == OutcomeGang || outcome == OutcomeWithdrawn:
-		m.NotBefore = now.Add(BackOff(1))
+	case outcome == OutcomeGang:
+		m.NotBefore = now.Add(BackOff(r.Losses + 1))
+	case outcome == OutcomeLost && r.Losses > 0:
+		m.NotBefore = now.Add(BackOff(r.Losses)) // the first time it is nobody's habit
 	}
 	if next == RunCancelled && outcome != OutcomeCancelled {
-		reason = "cancelled by the user"
+		reason = r.Stop.cancelled()
 	}
 	if next == RunFailed && outcome == OutcomePlatform {
 		reason = fmt.Sprintf("the platform failed %d times, at last: %s", MaxPlatformFailures, reason)
@@ -345,8 +351,8 @@ func (x *Execution) next(outcome Outcome) (RunState, func(*Moves)) {
 	return again, func(m *Moves) { m.Losses = 1 }
 }
 
-// BackOff returns how long a run waits after its nth failure by the platform's
-// fault.
+// BackOff returns how long a run waits after the nth time that it did not get
+// through by no fault of its own.
 func BackOff(failures int) time.Duration {
 	return min(time.Minute, 2*time.Second<<(2*min(max(failures-1, 0), 8)))
 }

@@ -71,6 +71,9 @@ func (m *Moves) line() string {
 	for _, r := range m.Runs {
 		add("%s", r.To)
 	}
+	if m.Losses > 0 && !m.NotBefore.IsZero() {
+		add("wait %s", m.NotBefore.Sub(noon))
+	}
 	if m.Launch != "" {
 		add("launch %s", m.Launch)
 	}
@@ -135,23 +138,34 @@ func TestObserve(t *testing.T) {
 			"outcome fatal (result lost: the allocation is complete, and its agent reported no result), failed, launch over"},
 		{"claim refused", 1, func(sc *scene) { sc.unclaimed(0); sc.ended(0, "failed", ExitRefused) },
 			"outcome platform (the agent's claim was refused), queued, launch over"},
-		{"claim timed out", 1, func(sc *scene) { sc.unclaimed(0); sc.x.Launch.DispatchedAt = noon.Add(-6 * time.Minute) }, "stop gang limit, stop the job"},
+		{"claim timed out", 1, func(sc *scene) { sc.unclaimed(0); sc.x.Launch.DispatchedAt = noon.Add(-6 * time.Minute) }, "stop gang limit"},
+		{"claim timed out, written down", 1, func(sc *scene) {
+			sc.unclaimed(0)
+			sc.x.Launch.Stop, sc.x.Launch.StopAt = StopGang, noon.Add(-time.Second)
+		}, "stop the job"},
+		{"claim timed out, the server died once the job was stopped", 1, func(sc *scene) {
+			sc.unclaimed(0)
+			sc.x.Launch.Stop, sc.x.Launch.StopAt = StopGang, noon.Add(-time.Second)
+			sc.s.Job.Stopped, sc.s.Job.Status = true, "dead"
+			sc.ended(0, "complete", 143)
+			sc.s.Allocs[0].Desired = "stop"
+		}, "outcome gang (not every instance was placed and claimed within 5m0s), queued, wait 2s, launch over"},
 		{"claim timed out, never placed", 1, func(sc *scene) {
 			sc.unclaimed(0)
 			sc.x.Launch.Instances[0].Placed = false
 			sc.x.Launch.Stop, sc.x.Launch.StopAt = StopGang, noon.Add(-time.Second)
 			sc.s.Allocs, sc.s.Job = nil, &SeenJob{ID: "child", Status: "dead", Stopped: true}
-		}, "outcome gang (not every instance was placed and claimed within 5m0s), queued, launch over"},
+		}, "outcome gang (not every instance was placed and claimed within 5m0s), queued, wait 2s, launch over"},
 		{"half a gang claimed in time", 2, func(sc *scene) {
 			sc.unclaimed(1)
 			sc.x.Launch.DispatchedAt = noon.Add(-6 * time.Minute)
 			sc.x.Launch.Instances[0].Phase = PhasePeers
-		},
-			"stop gang limit, stop the job"},
+		}, "stop gang limit"},
 		{"one of a gang fails", 2, func(sc *scene) { sc.result(0, Result{Started: true, ExitCode: 1}); sc.ended(0, "failed", 1) },
 			"outcome failed (the command ended with exit code 1), stop sibling"},
 		{"one of a gang fails, the others have obeyed", 2, func(sc *scene) {
 			sc.x.Attempt.Outcome, sc.x.Attempt.Reason, sc.x.Launch.Stop = OutcomeFailed, "exit code 1", StopSibling
+			sc.x.Launch.StopAt = noon.Add(-time.Second)
 			sc.result(0, Result{Started: true, ExitCode: 1})
 			sc.ended(0, "failed", 1)
 			sc.result(1, Result{Started: true, Fault: FaultStopped})
@@ -165,7 +179,13 @@ func TestObserve(t *testing.T) {
 			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "disconnected"}
 			sc.s.Allocs[0].Client = "unknown"
 			sc.s.Now = noon.Add(time.Hour)
-		}, "outcome lost (node n0 is lost: silent for more than 5m0s), stop the job, queued, launch over"},
+		}, "outcome lost (node n0 is lost: silent for more than 5m0s), queued, launch over"},
+		{"node purged from Nomad, agent silent", 1, func(sc *scene) {
+			delete(sc.s.Nodes, "n0")
+			sc.s.Allocs[0].Client = "lost"
+			sc.s.Now = noon.Add(time.Hour)
+		}, "outcome lost (node n0 is lost), queued, launch over"},
+		{"node purged from Nomad, agent still reports", 1, func(sc *scene) { delete(sc.s.Nodes, "n0") }, ""},
 		{"node lost, but this server has just started", 1, func(sc *scene) {
 			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "down"}
 			sc.s.Allocs[0].Client = "unknown"
@@ -176,27 +196,46 @@ func TestObserve(t *testing.T) {
 			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "down"}
 			sc.s.Allocs[0].Client = "unknown"
 			sc.s.Now = noon.Add(10 * time.Minute)
-		}, "outcome lost (node n0 is lost: silent for more than 5m0s), stop node lost, stop the job"},
+		}, "outcome lost (node n0 is lost: silent for more than 5m0s), stop node lost"},
+		{"a node of a gang is lost, written down", 2, func(sc *scene) {
+			sc.x.Attempt.Outcome, sc.x.Launch.Stop, sc.x.Launch.StopAt = OutcomeLost, StopLost, noon.Add(-time.Second)
+			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "down"}
+			sc.s.Allocs[0].Client = "unknown"
+			sc.s.Now = noon.Add(10 * time.Minute)
+		}, "stop the job"},
 		{"a peer fails because a node went away", 2, func(sc *scene) {
 			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "down"}
 			sc.s.Allocs[0].Client = "unknown"
 			sc.result(1, Result{Started: true, ExitCode: 1})
 			sc.ended(1, "failed", 1)
-		}, "outcome lost (node n0 is away, and then: the command ended with exit code 1), stop node lost, stop the job"},
+		}, "outcome lost (node n0 is away, and then: the command ended with exit code 1), stop node lost"},
 		{"drained, agent reported", 1, func(sc *scene) {
 			sc.result(0, Result{Started: true, Fault: FaultStopped})
 			sc.ended(0, "complete", 0)
 			sc.s.Allocs[0].Desired, sc.s.Allocs[0].Why = "stop", "alloc is being migrated"
-		}, "outcome lost (node n0 is drained), stop the job, queued, launch over"},
+			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "ready"}
+		}, "outcome lost (node n0 is drained), queued, launch over"},
+		{"drained, for the third time", 1, func(sc *scene) {
+			sc.x.Run.Losses = 2
+			sc.ended(0, "complete", 137)
+			sc.s.Allocs[0].Desired, sc.s.Allocs[0].Why = "stop", "alloc is being migrated"
+			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "ready"}
+		}, "outcome lost (node n0 is drained), queued, wait 8s, launch over"},
+		{"one allocation stopped by hand", 1, func(sc *scene) {
+			sc.result(0, Result{Started: true, Fault: FaultStopped})
+			sc.ended(0, "complete", 0)
+			sc.s.Allocs[0].Desired, sc.s.Allocs[0].Why = "stop", "alloc is being migrated"
+		}, "outcome lost (its allocation on node n0 was stopped by hand), queued, launch over"},
 		{"drained, the agent is quicker than the list", 1, func(sc *scene) { sc.result(0, Result{Started: true, Fault: FaultStopped}) }, ""},
 		{"drained, no report", 1, func(sc *scene) {
 			sc.ended(0, "complete", 137)
 			sc.s.Allocs[0].Desired, sc.s.Allocs[0].Why = "stop", "alloc is being migrated"
-		}, "outcome lost (node n0 is drained), stop the job, queued, launch over"},
+			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "ready", Draining: true}
+		}, "outcome lost (node n0 is drained), queued, launch over"},
 		{"preempted by Nomad", 1, func(sc *scene) {
 			sc.ended(0, "complete", 143)
 			sc.s.Allocs[0].Desired, sc.s.Allocs[0].Why = "evict", "Preempted by alloc ID x"
-		}, "outcome lost (preempted by another Nomad job), stop the job, queued, launch over"},
+		}, "outcome lost (preempted by another Nomad job), queued, launch over"},
 		{"stopped by hand", 1, func(sc *scene) { sc.s.Job.Stopped = true }, "stop operator"},
 		{"stopped by hand, ended", 1, func(sc *scene) {
 			sc.s.Job.Stopped, sc.s.Job.Status = true, "dead"
@@ -209,7 +248,7 @@ func TestObserve(t *testing.T) {
 			"outcome succeeded (), succeeded, launch over"},
 		{"cancel", 1, func(sc *scene) { sc.x.Run.Stop = StopCancel }, "stop cancel"},
 		{"cancelled, agent reported", 1, func(sc *scene) {
-			sc.x.Run.Stop, sc.x.Launch.Stop = StopCancel, StopCancel
+			sc.x.Run.Stop, sc.x.Launch.Stop, sc.x.Launch.StopAt = StopCancel, StopCancel, noon.Add(-time.Second)
 			sc.result(0, Result{Started: true, Fault: FaultStopped})
 			sc.ended(0, "complete", 0)
 		}, "outcome cancelled (cancelled by the user), cancelled, launch over"},
@@ -218,7 +257,7 @@ func TestObserve(t *testing.T) {
 			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "down"}
 			sc.s.Allocs[0].Client = "unknown"
 			sc.s.Now = noon.Add(time.Hour)
-		}, "outcome lost (node n0 is lost: silent for more than 5m0s), stop the job, cancelled, launch over"},
+		}, "outcome lost (node n0 is lost: silent for more than 5m0s), cancelled, launch over"},
 		{"told to stop, agent does not obey", 1, func(sc *scene) {
 			sc.x.Run.Stop, sc.x.Launch.Stop, sc.x.Launch.StopAt = StopCancel, StopCancel, noon.Add(-time.Minute)
 		}, "stop the job"},
@@ -227,7 +266,7 @@ func TestObserve(t *testing.T) {
 			sc.x.Launch.Instances[0].Phase = PhaseUploading
 		}, ""},
 		{"node back after its run was given up", 1, func(sc *scene) {
-			sc.x.Attempt.Outcome, sc.x.Run.State, sc.x.Launch.Stop = OutcomeLost, RunQueued, StopLost
+			sc.x.Attempt.Outcome, sc.x.Run.State, sc.x.Launch.Stop, sc.x.Launch.StopAt = OutcomeLost, RunQueued, StopLost, noon.Add(-time.Second)
 			sc.s.Job.Stopped = true
 		}, ""},
 	} {

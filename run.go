@@ -112,6 +112,14 @@ const (
 	StopParent   StopReason = "parent"     // the parent was cancelled
 )
 
+// cancelled says why a run that was stopped for the reason is cancelled.
+func (s StopReason) cancelled() string {
+	if s == StopParent {
+		return "cancelled with its parent"
+	}
+	return "cancelled by the user"
+}
+
 // WaitCode is the kind of a WaitReason.
 type WaitCode string
 

@@ -22,13 +22,16 @@ type SeenNode struct {
 	Status   string // ready, down, disconnected, initializing
 	Eligible bool
 	Draining bool
+	Unusable bool // no run can start on it; Notes say why
 	Cores    Amount
 	Total    Resources // less what is reserved for the system
 	Notes    []string  // what is missing on it
 }
 
-// Ready reports whether Nomad places work on the node.
-func (n *SeenNode) Ready() bool { return n.Status == "ready" && n.Eligible && !n.Draining }
+// Ready reports whether runs can be placed on the node.
+func (n *SeenNode) Ready() bool {
+	return n.Status == "ready" && n.Eligible && !n.Draining && !n.Unusable
+}
 
 // SeenAlloc is an allocation as Nomad lists it.
 type SeenAlloc struct {
@@ -59,7 +62,6 @@ func (a *SeenAlloc) Ended() bool {
 type SeenJob struct {
 	ID        string
 	Namespace string
-	ParentID  string
 	Launch    string // from its dispatch's meta
 	Status    string // pending, running, dead
 	Stopped   bool   // by hand or by us

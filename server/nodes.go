@@ -52,8 +52,10 @@ func describe(cluster string, s muster.NodeSnapshot, sight *muster.Sight, live [
 		}
 	}
 	switch {
-	case seen.Status == "down" || seen.Status == "disconnected":
+	case seen.Status == "down" || seen.Status == "disconnected" || seen.Unusable:
 		n.State = muster.NodeUnusable
+	case seen.Status == "initializing":
+		n.State = muster.NodePreparing
 	case !seen.Ready():
 		n.State = muster.NodeLeaving
 	case len(n.Runs) > 0:

@@ -33,11 +33,12 @@ type Controller struct {
 	sight atomic.Pointer[sight]
 	loops map[string]*loop
 
-	mu      sync.Mutex
-	leading bool
-	ordered chan struct{}        // closed and replaced when agents may have new orders
-	copies  map[string]time.Time // foreign copies of our children, and when they were first seen
-	removed time.Time            // when one of them was removed last; what was seen before lists it still
+	mu         sync.Mutex
+	leading    bool
+	ordered    chan struct{}        // closed and replaced when agents may have new orders
+	copies     map[string]time.Time // foreign copies of our children, and when they were first seen
+	dispatched map[string]time.Time // launches that no look may have seen yet
+	removed    time.Time            // when one of them was removed last; what was seen before lists it still
 }
 
 // sight is what was seen last; stale says why it is not news any more.
@@ -48,7 +49,7 @@ type sight struct {
 
 // New returns a controller that does nothing yet.
 func New(c Config) *Controller {
-	k := &Controller{Config: c, since: time.Now(), ordered: make(chan struct{}), copies: map[string]time.Time{}}
+	k := &Controller{Config: c, since: time.Now(), ordered: make(chan struct{}), copies: map[string]time.Time{}, dispatched: map[string]time.Time{}}
 	k.loops = map[string]*loop{}
 	for name, run := range map[string]step{"look": k.look, "admit": k.admit, "launch": k.launch, "track": k.track, "stop": k.stop, "purge": k.purge} {
 		k.loops[name] = &loop{name: name, run: run, bell: make(chan struct{}, 1)}

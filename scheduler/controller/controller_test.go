@@ -202,7 +202,7 @@ func TestBackOffEndsByItself(t *testing.T) {
 }
 
 // TestRefusedByNomad holds that a launch that Nomad refuses is withdrawn, and
-// tried again after a while.
+// tried again after a while, each time a longer one.
 func TestRefusedByNomad(t *testing.T) {
 	r := part("a", 1)
 	bubble(t, 0, func(l *lab) {
@@ -212,15 +212,25 @@ func TestRefusedByNomad(t *testing.T) {
 			if r.State != muster.RunQueued || r.Losses != 1 || !strings.Contains(r.Reason, "no such pool") || l.ledger.live[0].Launch.State != muster.LaunchPurged {
 				t.Errorf("the run is %s for %q after %d losses", r.State, r.Reason, r.Losses)
 			}
-			l.engine.dispatchErr = nil
 		})
-		l.after(8*time.Second, func() {
+		l.after(900*time.Millisecond, func() {
 			if len(l.ledger.live) != 1 {
 				t.Error("it was tried again too early")
 			}
 		})
+		l.after(300*time.Millisecond, func() {
+			if r.Losses != 2 || len(l.ledger.live) != 2 {
+				t.Errorf("after the first pause the run has lost %d attempts", r.Losses)
+			}
+			l.engine.dispatchErr = nil
+		})
+		l.after(7*time.Second, func() {
+			if len(l.ledger.live) != 2 {
+				t.Error("the second time it was tried again too early")
+			}
+		})
 		l.after(2*time.Second, func() {
-			if r.State != muster.RunStarting || len(l.ledger.live) != 2 {
+			if r.State != muster.RunStarting || len(l.ledger.live) != 3 {
 				t.Errorf("after the pause the run is %s", r.State)
 			}
 		})
@@ -277,15 +287,38 @@ func TestFreedRoomIsUsed(t *testing.T) {
 	}, a, b)
 }
 
+// TestStopIsWrittenFirst holds that Nomad is told to stop a job only once the
+// reason is written down: a server that died in between would take the stopped
+// job for an operator's doing.
+func TestStopIsWrittenFirst(t *testing.T) {
+	r := part("a", 1)
+	bubble(t, 0, func(l *lab) {
+		l.engine.onStop = func() {
+			l.ledger.mu.Lock()
+			defer l.ledger.mu.Unlock()
+			if x := l.ledger.live[0].Launch; x.Stop != muster.StopGang {
+				t.Errorf("the job is stopped while the launch is told %q", x.Stop)
+			}
+		}
+		l.run()
+		l.after(time.Duration(muster.DefaultGangLimit)+10*time.Second, func() {
+			if len(l.engine.stops) == 0 || r.State != muster.RunStarting && r.State != muster.RunQueued {
+				t.Errorf("stopped: %v, the run is %s", l.engine.stops, r.State)
+			}
+			l.engine.onStop = nil
+		})
+	}, r)
+}
+
 // TestCopies holds what happens to jobs that no launch knows as its own.
 func TestCopies(t *testing.T) {
 	bubble(t, 0, func(l *lab) {
 		l.run()
 		l.after(5*time.Second, func() {
 			l.engine.sight.Jobs = append(l.engine.sight.Jobs,
-				muster.SeenJob{ID: "shape/copy", Namespace: "ns", ParentID: "shape", Launch: "a0", Status: "running"},
-				muster.SeenJob{ID: "shape/dead-copy", Namespace: "ns", ParentID: "shape", Launch: "a0", Status: "dead"},
-				muster.SeenJob{ID: "shape/nobodys", Namespace: "ns", ParentID: "shape", Launch: "gone", Status: "running"})
+				muster.SeenJob{ID: "shape/copy", Namespace: "ns", Launch: "a0", Status: "running"},
+				muster.SeenJob{ID: "shape/dead-copy", Namespace: "ns", Launch: "a0", Status: "dead"},
+				muster.SeenJob{ID: "shape/nobodys", Namespace: "ns", Launch: "gone", Status: "running"})
 		})
 		l.engine.wake()
 		l.after(time.Second, func() {

@@ -21,6 +21,7 @@ type fakeEngine struct {
 	dispatches map[string]int // by token
 	stops      []string
 	wake       func()
+	onStop     func() // called before a job is stopped
 
 	lookErr, dispatchErr error
 	hang                 bool // Dispatch waits until its context ends
@@ -61,7 +62,7 @@ func (e *fakeEngine) Dispatch(ctx context.Context, l *muster.Launch) (string, st
 	}
 	child := "shape/" + l.ID
 	if !slices.ContainsFunc(e.sight.Jobs, func(j muster.SeenJob) bool { return j.ID == child }) {
-		e.sight.Jobs = append(e.sight.Jobs, muster.SeenJob{ID: child, Namespace: l.Namespace, ParentID: "shape", Launch: l.ID, Status: "running"})
+		e.sight.Jobs = append(e.sight.Jobs, muster.SeenJob{ID: child, Namespace: l.Namespace, Launch: l.ID, Status: "running"})
 		e.sight.Allocs = append(e.sight.Allocs, muster.SeenAlloc{ID: "alloc-" + l.ID, JobID: child, Namespace: l.Namespace, Ours: true, Group: "main", NodeID: "n", NodeName: "node",
 			Client: "running", Desired: "run", Used: l.Each[0], Created: time.Now()})
 	}
@@ -69,6 +70,9 @@ func (e *fakeEngine) Dispatch(ctx context.Context, l *muster.Launch) (string, st
 }
 
 func (e *fakeEngine) StopJob(_ context.Context, _, child string, purge bool) error {
+	if e.onStop != nil {
+		e.onStop()
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.stops = append(e.stops, child)

@@ -13,9 +13,6 @@ import (
 // dispatchers is how many dispatches are under way at once.
 const dispatchers = 16
 
-// refusedPause is how long a run waits after Nomad refused its dispatch.
-const refusedPause = 10 * time.Second
-
 // launch makes reserved launches exist in Nomad. The dispatch carries a token
 // made of the launch: a server that dies before it has written the answer asks
 // again and gets the same child.
@@ -38,16 +35,19 @@ func (k *Controller) dispatch(ctx context.Context, ledger muster.Ledger, x *must
 	if x.Run.Stop != "" {
 		defer k.ring("admit")
 		return ledger.Move(ctx, x, &muster.Moves{Launch: muster.LaunchPurged, Outcome: muster.OutcomeCancelled, Reason: "cancelled before it was launched",
-			Runs: []muster.RunMove{{To: muster.RunCancelled, Reason: "cancelled by the user before it was launched"}}})
+			Runs: []muster.RunMove{{To: muster.RunCancelled, Reason: "cancelled before it was launched"}}})
 	}
 	job, child, err := k.Engine.Dispatch(ctx, x.Launch)
 	if e, ok := errors.AsType[*muster.Error](err); ok && e.Code == muster.CodeRefused {
 		return ledger.Move(ctx, x, &muster.Moves{Launch: muster.LaunchPurged, Outcome: muster.OutcomeWithdrawn, Reason: e.Message,
-			Runs: []muster.RunMove{{To: muster.RunQueued, Reason: e.Message}}, Losses: 1, NotBefore: time.Now().Add(refusedPause)})
+			Runs: []muster.RunMove{{To: muster.RunQueued, Reason: e.Message}}, Losses: 1, NotBefore: time.Now().Add(muster.BackOff(x.Run.Losses + 1))})
 	}
 	if err != nil {
 		return err
 	}
+	k.mu.Lock()
+	k.dispatched[x.Launch.ID] = time.Now()
+	k.mu.Unlock()
 	return ledger.Move(ctx, x, &muster.Moves{Launch: muster.LaunchDispatched, JobID: job, ChildID: child,
 		Runs: []muster.RunMove{{To: muster.RunStarting, Reason: "dispatched as Nomad job " + child}}})
 }

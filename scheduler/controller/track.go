@@ -35,8 +35,7 @@ func (k *Controller) track(ctx context.Context, ledger muster.Ledger) (time.Dura
 	}
 	var errs []error
 	for _, x := range live {
-		// A launch that was dispatched after the look cannot have been seen.
-		if !x.Launch.DispatchedAt.Before(seen.At) {
+		if !k.mayBeSeen(x.Launch.ID, seen.Sight) {
 			k.ring("look")
 			continue
 		}
@@ -53,7 +52,21 @@ func (k *Controller) track(ctx context.Context, ledger muster.Ledger) (time.Dura
 	return deadlines, errors.Join(errs...)
 }
 
-// observe applies what one sighting leads to.
+// mayBeSeen reports whether a launch was dispatched before a look. What an
+// earlier process dispatched was.
+func (k *Controller) mayBeSeen(launch string, s *muster.Sight) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	at, known := k.dispatched[launch]
+	if known && !at.Before(s.At) { // both of this process's monotonic clock: one that is set back holds up nothing
+		return false
+	}
+	delete(k.dispatched, launch)
+	return true
+}
+
+// observe applies what one sighting leads to. Nomad is told to stop a job only
+// once the reason is written: see Observe.
 func (k *Controller) observe(ctx context.Context, ledger muster.Ledger, x *muster.Execution, s *muster.Sighting) error {
 	m := x.Observe(s)
 	if m.StopJob {
@@ -66,6 +79,9 @@ func (k *Controller) observe(ctx context.Context, ledger muster.Ledger, x *muste
 	}
 	if err := ledger.Move(ctx, x, m); err != nil {
 		return err
+	}
+	if m.Stop != "" {
+		k.ring("track")
 	}
 	if m.Stop != "" || m.Launch == muster.LaunchOver {
 		k.Order()

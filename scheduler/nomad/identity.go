@@ -11,15 +11,33 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/hashicorp/nomad/api"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/muster-ml/muster"
 )
 
-// keys are the public keys of Nomad's workload identities.
+// keys are the public keys of Nomad's workload identities. They are read by one
+// caller for all, and no lock is held meanwhile.
 type keys struct {
-	mu   sync.Mutex
-	set  jose.JSONWebKeySet
-	read time.Time
+	reading singleflight.Group
+	mu      sync.Mutex
+	set     *jose.JSONWebKeySet
+	read    time.Time
+}
+
+// find returns the key of that id, nil where it is not known, and how long ago
+// Nomad was asked.
+func (k *keys) find(id string) (*jose.JSONWebKey, time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	age := time.Since(k.read)
+	if k.set == nil {
+		return nil, keyLife
+	}
+	for _, key := range k.set.Key(id) {
+		return &key, age
+	}
+	return nil, age
 }
 
 // keyLife is how long keys are trusted without asking again, and keyPause how
@@ -33,13 +51,13 @@ const (
 type claims struct {
 	jwt.Claims
 	Namespace  string `json:"nomad_namespace"`
-	Job        string `json:"nomad_job_id"` // the parent's
 	Allocation string `json:"nomad_allocation_id"`
-	Task       string `json:"nomad_task"`
 }
 
 // Identify returns the allocation whose token this is.
 func (n *Nomad) Identify(ctx context.Context, token string) (*muster.Allocation, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.limit)
+	defer cancel()
 	c, err := n.verify(ctx, token)
 	if err != nil {
 		return nil, err
@@ -63,9 +81,6 @@ func (n *Nomad) Identify(ctx context.Context, token string) (*muster.Allocation,
 			return nil, muster.Errorf(muster.CodeForbidden, "the allocation %s belongs to another installation of Muster", c.Allocation)
 		}
 		a.Launch = job.Meta[muster.LaunchMeta]
-		if job.ParentID != nil {
-			a.ParentID = *job.ParentID
-		}
 		if job.DispatchIdempotencyToken != nil {
 			a.Token = *job.DispatchIdempotencyToken
 		}
@@ -106,27 +121,31 @@ func (n *Nomad) verify(ctx context.Context, token string) (*claims, error) {
 
 // key returns the key of that id, nil where Nomad has none.
 func (n *Nomad) key(ctx context.Context, id string) (*jose.JSONWebKey, error) {
-	n.keys.mu.Lock()
-	defer n.keys.mu.Unlock()
-	find := func() *jose.JSONWebKey {
-		for _, k := range n.keys.set.Key(id) {
-			return &k
-		}
-		return nil
+	key, age := n.keys.find(id)
+	if key != nil && age < keyLife || key == nil && age < keyPause {
+		return key, nil
 	}
-	age := time.Since(n.keys.read)
-	if k := find(); k != nil && age < keyLife || k == nil && age < keyPause {
-		return k, nil
-	}
-	set, err := n.readKeys(ctx)
-	if err != nil {
-		if k := find(); k != nil {
-			return k, nil // Nomad is away: what it said last still holds
+	_, err, _ := n.keys.reading.Do("", func() (any, error) {
+		// It is read for all that wait, and so not ended with the first of them.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.limit)
+		defer cancel()
+		set, err := n.readKeys(ctx)
+		if err != nil {
+			return nil, err
 		}
+		n.keys.mu.Lock()
+		defer n.keys.mu.Unlock()
+		n.keys.set, n.keys.read = set, time.Now()
+		return nil, nil
+	})
+	if err != nil && key == nil {
 		return nil, err
 	}
-	n.keys.set, n.keys.read = *set, time.Now()
-	return find(), nil
+	if err != nil {
+		return key, nil // Nomad is away: what it said last still holds
+	}
+	key, _ = n.keys.find(id)
+	return key, nil
 }
 
 // readKeys fetches Nomad's JWKS.

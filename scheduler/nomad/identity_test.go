@@ -27,12 +27,12 @@ import (
 // identify finds a launch through a real token.
 func identify(l *lab) {
 	x := l.launch("id", "ws-id")
-	job, child := l.run(x)
+	_, child := l.run(x)
 	alloc := l.alloc(child)
 	token := l.identity(alloc.ID)
 	a, err := l.Identify(l.Context(), token)
 	l.must(err)
-	want := muster.Allocation{ID: alloc.ID, Namespace: "ws-id", ChildID: child, ParentID: job, Token: x.Token(), Launch: "id", Group: "main",
+	want := muster.Allocation{ID: alloc.ID, Namespace: "ws-id", ChildID: child, Token: x.Token(), Launch: "id", Group: "main",
 		NodeID: alloc.NodeID, NodeName: "one"}
 	if *a != want {
 		l.Errorf("got %+v\nwant %+v", *a, want)

@@ -15,20 +15,13 @@ import (
 	"github.com/muster-ml/muster/jobspecs"
 )
 
-// Look lists nodes, allocations and the installation's dispatched jobs. Jobs
-// come last: one whose allocations were listed can be missing only because it
-// is gone.
+// Look lists allocations, the installation's dispatched jobs and the nodes, in
+// this order: a job or node whose allocation was listed can be missing only
+// because it is gone.
 func (n *Nomad) Look(ctx context.Context) (*muster.Sight, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	ctx, cancel := context.WithTimeout(ctx, 2*n.limit) // it lists everything
 	defer cancel()
 	s := &muster.Sight{At: time.Now()}
-	nodes, _, err := n.api.Nodes().List((&api.QueryOptions{Params: map[string]string{"resources": "true"}}).WithContext(ctx))
-	if err != nil {
-		return nil, unreachable("list nodes", err)
-	}
-	for _, stub := range nodes {
-		s.Nodes = append(s.Nodes, seenNode(stub))
-	}
 	allocs, _, err := n.api.Allocations().List((&api.QueryOptions{Namespace: api.AllNamespacesNamespace, Params: map[string]string{"resources": "true"}}).WithContext(ctx))
 	if err != nil {
 		return nil, unreachable("list allocations", err)
@@ -44,9 +37,16 @@ func (n *Nomad) Look(ctx context.Context) (*muster.Sight, error) {
 	}
 	for _, stub := range jobs {
 		if stub.ParentID != "" {
-			s.Jobs = append(s.Jobs, muster.SeenJob{ID: stub.ID, Namespace: stub.Namespace, ParentID: stub.ParentID,
+			s.Jobs = append(s.Jobs, muster.SeenJob{ID: stub.ID, Namespace: stub.Namespace,
 				Launch: stub.Meta[muster.LaunchMeta], Status: stub.Status, Stopped: stub.Stop})
 		}
+	}
+	nodes, _, err := n.api.Nodes().List((&api.QueryOptions{Params: map[string]string{"resources": "true"}}).WithContext(ctx))
+	if err != nil {
+		return nil, unreachable("list nodes", err)
+	}
+	for _, stub := range nodes {
+		s.Nodes = append(s.Nodes, seenNode(stub))
 	}
 	return s, nil
 }
@@ -75,6 +75,7 @@ func seenNode(stub *api.NodeListStub) muster.SeenNode {
 		n.Notes = append(n.Notes, "the Nomad client is not root: commands run as its user, without private mounts, and on cgroup v1 without a memory limit")
 	}
 	if raw := stub.Drivers["raw_exec"]; raw == nil || !raw.Healthy {
+		n.Unusable = true
 		n.Notes = append(n.Notes, "the Nomad client has no raw_exec driver: no run can start here (plugin \"raw_exec\" { config { enabled = true } })")
 	}
 	if r := stub.ReservedResources; r != nil {

@@ -27,6 +27,8 @@ type Config struct {
 	ClientKey  string
 	ServerName string
 
+	Limit time.Duration // of one call, 0 is 15 s: a Nomad that takes calls and does not answer holds up nothing for longer
+
 	Installation string
 	Agent        Agent
 }
@@ -37,6 +39,7 @@ type Agent = jobspecs.Agent
 // Nomad implements muster.Engine and muster.Identities.
 type Nomad struct {
 	api          *api.Client
+	limit        time.Duration
 	installation string
 	agent        Agent
 	keys         keys
@@ -60,11 +63,13 @@ func New(c Config) (*Nomad, error) {
 	if err != nil {
 		return nil, muster.Errorf(muster.CodeInvalid, "Nomad at %s: %v", conf.Address, err).At("nomad-addr")
 	}
-	return &Nomad{api: client, installation: c.Installation, agent: c.Agent, registered: map[string]bool{}, reconnect: func() {}}, nil
+	return &Nomad{api: client, limit: cmp.Or(c.Limit, 15*time.Second), installation: c.Installation, agent: c.Agent, registered: map[string]bool{}, reconnect: func() {}}, nil
 }
 
 // Ping reports whether Nomad answers and has a leader.
 func (n *Nomad) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, n.limit)
+	defer cancel()
 	var leader string
 	if _, err := n.api.Raw().Query("/v1/status/leader", &leader, (&api.QueryOptions{}).WithContext(ctx)); err != nil {
 		return unreachable("ask Nomad for its leader", err)
@@ -100,6 +105,8 @@ func status(err error) int {
 // the shape's job since it was registered, or deleted its namespace: it is
 // registered anew, and asked for once more.
 func (n *Nomad) Dispatch(ctx context.Context, l *muster.Launch) (jobID, childID string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, n.limit)
+	defer cancel()
 	shape := n.shape(l)
 	jobID = shape.ID()
 	known, err := n.register(ctx, shape, jobID)
@@ -199,6 +206,8 @@ func (n *Nomad) forget(namespace, jobID string) {
 
 // StopJob stops a dispatched job and, with purge, forgets it.
 func (n *Nomad) StopJob(ctx context.Context, namespace, childID string, purge bool) error {
+	ctx, cancel := context.WithTimeout(ctx, n.limit)
+	defer cancel()
 	_, _, err := n.api.Jobs().Deregister(childID, purge, (&api.WriteOptions{Namespace: namespace}).WithContext(ctx))
 	if err != nil && status(err) != 404 {
 		return fmt.Errorf("stop Nomad job %s: %w", childID, n.refused(err))
@@ -236,6 +245,3 @@ func (n *Nomad) Watch(ctx context.Context, wake func()) error {
 		}
 	}
 }
-
-// lookLimit bounds one look at everything.
-const lookLimit = 30 * time.Second
