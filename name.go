@@ -14,6 +14,7 @@ const MaxName = 64
 var (
 	nameRE      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
 	nodePoolRE  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
+	sha256RE    = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	nameUnfitRE = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
 )
 
@@ -38,6 +39,14 @@ func CheckNodePool(pool string) error {
 	}
 	return Errorf(CodeInvalid, "%q is not a name of a Nomad node pool", pool).At("node_pool").
 		WithCure("use 1 to 128 of letters, digits, '_' and '-'")
+}
+
+// CheckSHA256 refuses what is not a SHA-256 in hex.
+func CheckSHA256(sum string) error {
+	if sha256RE.MatchString(sum) {
+		return nil
+	}
+	return Errorf(CodeInvalid, "%q is not a SHA-256 in hex", sum).At("sha256")
 }
 
 // FitName turns s into the nearest name, or "" where nothing is left of it.

@@ -5,8 +5,6 @@ package server
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -65,12 +63,13 @@ type Server struct {
 	agents     *agentapi.API
 	listener   net.Listener
 	http       *http.Server
+	closing    chan struct{} // closed when streams are to end
 	closers    []io.Closer
 }
 
 // Open opens all parts and listens. Nomad and Consul need not answer yet.
 func Open(ctx context.Context, c Config) (s *Server, err error) {
-	s = &Server{Config: c}
+	s = &Server{Config: c, closing: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			s.closeAll()
@@ -95,14 +94,14 @@ func Open(ctx context.Context, c Config) (s *Server, err error) {
 	if s.URL, err = advertised(c.Advertise, s.listener.Addr().String()); err != nil {
 		return s, err
 	}
-	agent, err := s.agentBinary()
+	agent, err := keepAgent(c.Agent, s.agentsFolder())
 	if err != nil {
 		return s, err
 	}
 	if err := s.connect(agent); err != nil {
 		return s, err
 	}
-	s.assemble(agent)
+	s.assemble()
 	return s, nil
 }
 
@@ -139,28 +138,14 @@ func advertised(advertise, listen string) (*url.URL, error) {
 	return u, nil
 }
 
-// agentBinary finds the agent and takes its checksum.
-func (s *Server) agentBinary() (agentapi.AgentBinary, error) {
-	f, err := os.Open(s.Agent)
-	if err != nil {
-		return agentapi.AgentBinary{}, muster.Errorf(muster.CodeInvalid, "the agent is missing: %v", err).At("agent-binary").
-			WithCure("make build puts muster-agent beside muster; --agent-binary names another place")
-	}
-	defer f.Close()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, f); err != nil {
-		return agentapi.AgentBinary{}, fmt.Errorf("read the agent: %w", err)
-	}
-	return agentapi.AgentBinary{Path: s.Agent, SHA256: hex.EncodeToString(hash.Sum(nil))}, nil
-}
-
-// connect sets up what is said to Nomad and Consul.
-func (s *Server) connect(agent agentapi.AgentBinary) (err error) {
+// connect sets up what is said to Nomad and Consul; agent is the digest of the
+// agent that new launches start.
+func (s *Server) connect(agent string) (err error) {
 	n := s.Nomad
 	n.Installation = s.store.Installation
 	n.Agent = nomad.Agent{
-		URL:    s.URL.JoinPath("agent/v1/binary", agent.SHA256).String(),
-		SHA256: agent.SHA256, Servers: s.servers(), RunAs: s.RunAs, Fence: s.Fence,
+		URL:    s.URL.JoinPath("agent/v1/binary", agent).String(),
+		SHA256: agent, Servers: s.servers(), RunAs: s.RunAs, Fence: s.Fence,
 	}
 	if !s.NoConsul {
 		n.Agent.Consul = consul.Service(s.store.Installation)
@@ -178,14 +163,14 @@ func (s *Server) connect(agent agentapi.AgentBinary) (err error) {
 func (s *Server) servers() []string { return []string{s.URL.String()} }
 
 // assemble puts the parts together.
-func (s *Server) assemble(agent agentapi.AgentBinary) {
+func (s *Server) assemble() {
 	s.controller = controller.New(controller.Config{Leases: s.store, Engine: s.nomad, Holder: s.store.Installation + " " + s.URL.Host,
 		Fence: s.Fence, Tick: s.Tick, Log: s.Log})
 	s.agents = agentapi.New(agentapi.Services{Identities: s.nomad, Claims: &claims{s.store, s.controller}, Artifacts: s.store, Blobs: s.bucket, Metrics: s.store,
-		FindRun: s.store.FindRunByID, Servers: s.servers, Changed: s.controller.Ordered, Agent: agent, Logger: s.Log})
+		FindRun: s.store.FindRunByID, Servers: s.servers, Changed: s.controller.Ordered, Agents: s.agentsFolder(), Logger: s.Log})
 	people := api.New(api.Services{Workspaces: s.store, Experiments: s.store, Clusters: s.store, Nodes: &nodes{s.store, s.controller}, Runs: s.store,
 		Attempts: s.store, Events: s.store, Artifacts: s.store, Blobs: s.bucket, Metrics: s.store, Tokens: s.store,
-		Site: s.Site, Wake: s.controller.Wake, Logger: s.Log})
+		Site: s.Site, Wake: s.controller.Wake, Closing: s.closing, Logger: s.Log})
 	mux := http.NewServeMux()
 	mux.Handle("/api/", people)
 	mux.Handle("/agent/v1/", s.agents)
@@ -209,7 +194,8 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
-// Serve serves until ctx ends, then lets requests finish for a moment.
+// Serve serves until ctx ends, then lets requests finish for a moment. It may be
+// called once.
 func (s *Server) Serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.controller.Run(ctx) })
@@ -217,11 +203,14 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.consul != nil {
 		g.Go(func() error { return s.consul.Register(ctx, s.store.Installation, s.URL) })
 	}
-	// Streams and waiting reports end with this context.
-	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
+	requests, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	s.http.BaseContext = func(net.Listener) context.Context { return requests }
 	g.Go(func() error { return s.http.Serve(s.listener) })
 	g.Go(func() error {
 		<-ctx.Done()
+		defer end()
+		close(s.closing)
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()
 		if err := s.http.Shutdown(last); err != nil {

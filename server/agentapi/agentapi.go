@@ -9,6 +9,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -25,16 +27,10 @@ type Services struct {
 	FindRun    func(ctx context.Context, id int64) (*muster.Run, error) // a run by its id
 	Servers    func() []string                                          // the URLs that agents may call
 	Changed    func() <-chan struct{}                                   // closed when what is wanted of some launch may have changed
-	Agent      AgentBinary
+	Agents     string                                                   // the folder of the agents that nodes may fetch, by SHA-256
 	Logger     *slog.Logger
 
 	MaxArtifact int64 // bytes; 0 is DefaultMaxArtifact
-}
-
-// AgentBinary is the file that nodes fetch and execute.
-type AgentBinary struct {
-	Path   string
-	SHA256 string // hex
 }
 
 // DefaultMaxArtifact is the largest artifact, in bytes.
@@ -77,10 +73,10 @@ func New(s Services) *API {
 	a.mux.HandleFunc("GET /agent/v1/binary/{sha256}", a.serveBinary)
 	a.mux.HandleFunc("POST "+launch+"claim", a.handle(a.claim))
 	a.mux.HandleFunc("POST "+launch+"report", a.handleOwn(a.report))
-	a.mux.HandleFunc("POST "+launch+"metrics", a.handleOwn(a.logMetrics))
-	a.mux.HandleFunc("GET "+launch+"uploads/{sha256}", a.handleOwn(a.serveUpload))
-	a.mux.HandleFunc("PUT "+launch+"instances/{i}/logs/{stream}/{offset}", a.handleOwn(a.putChunk))
-	a.mux.HandleFunc("PUT "+launch+"instances/{i}/artifacts/{path...}", a.handleOwn(a.putArtifact))
+	a.mux.HandleFunc("POST "+launch+"metrics", a.handleWork(a.logMetrics))
+	a.mux.HandleFunc("GET "+launch+"uploads/{sha256}", a.handleWork(a.serveUpload))
+	a.mux.HandleFunc("PUT "+launch+"instances/{i}/logs/{stream}/{offset}", a.handleWork(a.putChunk))
+	a.mux.HandleFunc("PUT "+launch+"instances/{i}/artifacts/{path...}", a.handleWork(a.putArtifact))
 	a.mux.HandleFunc("/agent/v1/", a.handleUnknown)
 	return a
 }
@@ -159,14 +155,16 @@ func (a *API) handleUnknown(w http.ResponseWriter, r *http.Request) {
 	a.problem(w, r, muster.Errorf(muster.CodeNotFound, "there is no %s %s", r.Method, r.URL.Path))
 }
 
-// serveBinary gives the agent to whoever names its digest.
+// serveBinary gives an agent to whoever names its digest.
 func (a *API) serveBinary(w http.ResponseWriter, r *http.Request) {
-	if r.PathValue("sha256") != a.Agent.SHA256 || a.Agent.SHA256 == "" {
+	sum := r.PathValue("sha256")
+	file := filepath.Join(a.Agents, sum)
+	if _, err := os.Stat(file); err != nil || muster.CheckSHA256(sum) != nil {
 		a.problem(w, r, muster.Errorf(muster.CodeNotFound, "this server has another agent").WithCure("let the launch be dispatched again"))
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	http.ServeFile(w, r, a.Agent.Path)
+	http.ServeFile(w, r, file)
 }
 
 // errTooLarge recognises a body beyond its limit.

@@ -31,6 +31,7 @@ func routes(launch string, i int) []route {
 		{"GET", base + "uploads/" + digest(launch+" code"), ""},
 		{"PUT", fmt.Sprintf("%sinstances/%d/logs/stdout/0", base, i), "line\n"},
 		{"PUT", fmt.Sprintf("%sinstances/%d/artifacts/outputs/m", base, i), "model"},
+		{"PUT", fmt.Sprintf("%sinstances/%d/artifacts/outputs/report", base, i), "not the route of that name"},
 	}
 }
 
@@ -64,7 +65,7 @@ func TestWhoMay(t *testing.T) {
 	m.do(func() { m.launches["a"].Instances[0].Result = &muster.Result{} })
 	for _, r := range routes("a", 0) {
 		want := 403
-		if strings.HasSuffix(r.path, "/report") {
+		if r.path == "launches/a/report" {
 			want = 200 // the answer to the last report may have been lost
 		}
 		if got, _ := asks(t, server, "a0", r); got != want {
@@ -369,11 +370,13 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestBinary(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "muster-agent")
-	if err := os.WriteFile(file, []byte("the agent"), 0o755); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	for _, file := range []string{filepath.Join(dir, digest("the agent")), filepath.Join(dir, "secret")} {
+		if err := os.WriteFile(file, []byte("the agent"), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
-	_, _, server := door(t, func(s *agentapi.Services) { s.Agent = agentapi.AgentBinary{Path: file, SHA256: digest("the agent")} })
+	_, _, server := door(t, func(s *agentapi.Services) { s.Agents = dir })
 	if status, body := ask(t, server, "", "GET", "binary/"+digest("the agent"), ""); status != 200 || body != "the agent" {
 		t.Errorf("%d %s", status, body)
 	}
@@ -382,6 +385,9 @@ func TestBinary(t *testing.T) {
 	}
 	if status, _ := ask(t, server, "", "GET", "binary/"+digest("another"), ""); status != 404 {
 		t.Errorf("another: %d", status)
+	}
+	if status, _ := ask(t, server, "", "GET", "binary/secret", ""); status != 404 {
+		t.Errorf("a file that is no agent: %d", status)
 	}
 	if status, _ := ask(t, server, "", "GET", "nothing", ""); status != 404 {
 		t.Errorf("no route: %d", status)

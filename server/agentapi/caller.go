@@ -42,8 +42,18 @@ func (a *API) identify(r *http.Request) (*muster.Allocation, error) {
 	return id.alloc, nil
 }
 
+// handleWork is handleOwn until the instance has told its result.
+func (a *API) handleWork(f func(w http.ResponseWriter, r *http.Request, c *caller) error) http.HandlerFunc {
+	return a.handleOwn(func(w http.ResponseWriter, r *http.Request, c *caller) error {
+		if c.instance.Result != nil {
+			return muster.Errorf(muster.CodeForbidden, "the instance has reported its end")
+		}
+		return f(w, r, c)
+	})
+}
+
 // handleOwn lets an allocation act on the instance it has claimed, as long as
-// its launch goes on and, but for a report, it has not told its result.
+// its launch goes on.
 func (a *API) handleOwn(f func(w http.ResponseWriter, r *http.Request, c *caller) error) http.HandlerFunc {
 	return a.handle(func(w http.ResponseWriter, r *http.Request) error {
 		alloc, err := a.identify(r)
@@ -75,9 +85,6 @@ func (a *API) own(r *http.Request, alloc *muster.Allocation) (*caller, error) {
 		}
 		if given := r.PathValue("i"); given != "" && given != strconv.Itoa(in.Index) {
 			return nil, muster.Errorf(muster.CodeForbidden, "instance %s belongs to another allocation", given)
-		}
-		if in.Result != nil && !strings.HasSuffix(r.URL.Path, "/report") {
-			return nil, muster.Errorf(muster.CodeForbidden, "the instance has reported its end")
 		}
 		return &caller{launch, in}, nil
 	}

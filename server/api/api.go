@@ -30,9 +30,10 @@ type Services struct {
 	Metrics     muster.Metrics
 	Tokens      muster.Tokens
 
-	Site   muster.Site
-	Wake   func() // rings the controller after a write
-	Logger *slog.Logger
+	Site    muster.Site
+	Wake    func()          // rings the controller after a write
+	Closing <-chan struct{} // closed when streams are to end; may be nil
+	Logger  *slog.Logger
 }
 
 // API serves the routes below /api/v1.

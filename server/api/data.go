@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"path"
-	"regexp"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -15,8 +14,6 @@ import (
 
 	"github.com/muster-ml/muster"
 )
-
-var sha256RE = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // inUpload names an upload, and holds its bytes.
 type inUpload struct {
@@ -74,8 +71,8 @@ func (a *API) registerData() {
 
 // uploadKey finds where an upload is kept.
 func (a *API) uploadKey(ctx context.Context, in *inUpload) (string, error) {
-	if !sha256RE.MatchString(in.SHA256) {
-		return "", muster.Errorf(muster.CodeInvalid, "%q is not a SHA-256 in hex", in.SHA256).At("sha256")
+	if err := muster.CheckSHA256(in.SHA256); err != nil {
+		return "", err
 	}
 	w, err := a.Workspaces.FindWorkspace(ctx, in.Workspace)
 	if err != nil {

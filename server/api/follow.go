@@ -109,6 +109,20 @@ func (s *sse) flush() {
 	}
 }
 
+// untilClosing returns a context that also ends when the server does: its
+// requests may finish, but streams would not.
+func (a *API) untilClosing(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-a.Closing:
+			end()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, end
+}
+
 // events answers with a page of events, or follows them. A run's stream ends
 // with "end" after its final event.
 func (a *API) events(ctx context.Context, in *InEvents, run string) (*huma.StreamResponse, error) {
@@ -135,6 +149,8 @@ func (a *API) events(ctx context.Context, in *InEvents, run string) (*huma.Strea
 		}}, nil
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
+		ctx, end := a.untilClosing(ctx)
+		defer end()
 		if err := a.followEvents(ctx, newSSE(c), f); err != nil && ctx.Err() == nil {
 			a.Logger.Warn("a stream of events broke off", "error", err)
 		}

@@ -64,6 +64,8 @@ func (a *API) followLogs(ctx context.Context, in *inLogs) (*huma.StreamResponse,
 		streams = []muster.Stream{muster.Stream(in.Stream)}
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
+		ctx, end := a.untilClosing(ctx)
+		defer end()
 		f := &follower{API: a, in: in, at: at, streams: streams, out: newSSE(c)}
 		if err := f.follow(ctx); err != nil && ctx.Err() == nil {
 			a.Logger.Warn("a stream of logs broke off", "error", err)
