@@ -25,8 +25,21 @@ const OfferNode Offer = "node"
 // Of several patterns that match, the longest one decides.
 type Site map[string]Offer
 
-// DefaultSite is the table of a site where nobody has made one: what runs with
-// the Python and the tools of an ordinary machine is mapped to the node.
+// Validate refuses a table that cannot be meant.
+func (s Site) Validate() error {
+	for _, pattern := range slices.Sorted(maps.Keys(s)) {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return Errorf(CodeInvalid, "%q is no pattern", pattern)
+		}
+		if s[pattern] != OfferNode {
+			return Errorf(CodeInvalid, "%s: %q is not offered", pattern, s[pattern]).WithCure("as yet there is only %q", OfferNode)
+		}
+	}
+	return nil
+}
+
+// DefaultSite is the table of muster dev: what runs with the Python and the
+// tools of an ordinary machine is mapped to the node.
 func DefaultSite() Site {
 	return Site{
 		"library/python:*":            OfferNode,
@@ -62,9 +75,12 @@ func (s Site) Resolve(environment string) (offer Offer, note string, err error) 
 		}
 	}
 	if found == "" {
+		cure := "leave environment out to use what is on the node, or let the operator map it (muster server --site)"
+		if len(s) > 0 {
+			cure += "; mapped are " + strings.Join(slices.Sorted(maps.Keys(s)), ", ")
+		}
 		return "", "", Errorf(CodeRefused, "environment %s is mapped to nothing on this site, and the cluster has no container engine", environment).
-			At("environment").WithCure("leave environment out to use what is on the node, or ask for one that is mapped: %s",
-			strings.Join(slices.Sorted(maps.Keys(s)), ", "))
+			At("environment").WithCure("%s", cure)
 	}
 	return s[found], fmt.Sprintf("environment %s: this site offers the %s for it (%s → %s)", environment, s[found], found, s[found]), nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/muster-ml/muster"
 	"github.com/muster-ml/muster/client"
+	"github.com/muster-ml/muster/dev"
 )
 
 // connect makes a client of the server that flags, environment or the files of
@@ -32,15 +33,11 @@ func connect(c *cli.Context) (*client.Client, error) {
 
 // readLine reads a file of muster dev's data folder; "" where it has none.
 func readLine(name string) string {
-	base := os.Getenv("XDG_DATA_HOME")
-	if base == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return ""
-		}
-		base = filepath.Join(home, ".local", "share")
+	dir, err := dev.DefaultFolder()
+	if err != nil {
+		return ""
 	}
-	text, err := os.ReadFile(filepath.Join(base, "muster", "dev", name))
+	text, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
 		return ""
 	}

@@ -28,6 +28,7 @@ func serverCommand() *cli.Command {
 			&cli.StringFlag{Name: "listen", Usage: "`HOST:PORT` to listen on", Value: "127.0.0.1:4750", EnvVars: []string{"MUSTER_LISTEN"}},
 			&cli.StringFlag{Name: "advertise", Usage: "`URL` under which nodes reach this server (default: made of --listen)", EnvVars: []string{"MUSTER_ADVERTISE"}},
 			&cli.StringFlag{Name: "agent-binary", Usage: "`FILE` that nodes run (default: muster-agent beside this program)", EnvVars: []string{"MUSTER_AGENT_BINARY"}},
+			&cli.StringFlag{Name: "site", Usage: "`FILE` that says what environments this site offers, or \"default\" for the table that muster dev has (default: none)", EnvVars: []string{"MUSTER_SITE"}},
 			&cli.StringFlag{Name: "run-as", Usage: "`USER` of commands on nodes whose Nomad client is root", Value: "nobody", EnvVars: []string{"MUSTER_RUN_AS"}},
 			&cli.DurationFlag{Name: "fence", Usage: "how long an unreachable node must be silent before its runs are lost", Value: 5 * time.Minute, EnvVars: []string{"MUSTER_FENCE"}},
 			&cli.DurationFlag{Name: "tick", Usage: "how often to look at everything without a reason; 0 is never", Value: time.Minute, EnvVars: []string{"MUSTER_TICK"}},
@@ -94,6 +95,10 @@ func serverConfig(c *cli.Context) (server.Config, error) {
 		}
 		agent = filepath.Join(filepath.Dir(self), "muster-agent")
 	}
+	site, err := readSite(c.String("site"))
+	if err != nil {
+		return server.Config{}, err
+	}
 	return server.Config{
 		DataDir: c.String("data-dir"), Listen: c.String("listen"), Advertise: c.String("advertise"), Agent: agent,
 		RunAs: c.String("run-as"), Fence: c.Duration("fence"), Tick: c.Duration("tick"),
@@ -102,7 +107,7 @@ func serverConfig(c *cli.Context) (server.Config, error) {
 		NoConsul: c.String("consul-addr") == "none",
 		Consul: server.Consul{Address: c.String("consul-addr"), Token: c.String("consul-token"), CACert: c.String("consul-ca-cert"),
 			ClientCert: c.String("consul-client-cert"), ClientKey: c.String("consul-client-key")},
-		Site: muster.DefaultSite(),
+		Site: site,
 		Log:  slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 	}, nil
 }

@@ -25,7 +25,7 @@ func (p *Platform) startServer(ctx context.Context) error {
 	folder, listen := filepath.Join(p.DataDir, "server"), fmt.Sprintf("127.0.0.1:%d", p.state.port("server"))
 	p.Addr = "http://" + listen
 	argv := append(slices.Clone(p.config.Command), "--data-dir", folder, "--listen", listen,
-		"--nomad-addr", p.NomadAddr, "--consul-addr", p.ConsulAddr, "--agent-binary", p.config.Agent)
+		"--nomad-addr", p.NomadAddr, "--consul-addr", p.ConsulAddr, "--agent-binary", p.config.Agent, "--site", "default")
 	service := &engines.Service{
 		Command: engines.Command{Name: Server, Argv: append(argv, p.config.ServerArgs...), Log: p.log(Server), Note: filepath.Join(folder, "process.json")},
 		Ready:   func(ctx context.Context) error { return p.request(ctx, "GET", "/readyz", nil) },
