@@ -24,6 +24,9 @@ type arranged struct {
 // flags and commands are refused with the nearest spelling.
 func arrange(app *cli.App, argv []string) ([]string, error) {
 	a := &arranged{app: app, flags: [][]string{nil}}
+	if len(argv) > 0 && argv[0] == "help" {
+		argv = append(slices.Clone(argv[1:]), "--help")
+	}
 	for len(argv) > 0 {
 		word := argv[0]
 		if word == "--" {
@@ -109,7 +112,7 @@ func (a *arranged) flag(argv []string) (taken int, err error) {
 	}
 	if f == nil {
 		return 0, muster.Errorf(muster.CodeInvalid, "%s has no flag %s", a.line(), argv[0]).
-			WithCure("%s", didYouMean(name, append(flagNames(a.own(len(a.path))), flagNames(a.own(0))...)))
+			WithCure("%s", didYouMean(name, a.flagNames()))
 	}
 	a.flags[level] = append(a.flags[level], argv[0])
 	if d, ok := f.(cli.DocGenerationFlag); !ok || !d.TakesValue() || hasValue {
@@ -140,8 +143,12 @@ func find(flags []cli.Flag, name string) cli.Flag {
 	return nil
 }
 
-// flagNames lists how flags are written.
-func flagNames(flags []cli.Flag) (names []string) {
+// flagNames lists the flags that may stand here.
+func (a *arranged) flagNames() (names []string) {
+	flags := a.own(0)
+	if level := len(a.path); level > 0 {
+		flags = append(slices.Clone(a.own(level)), flags...)
+	}
 	for _, f := range flags {
 		names = append(names, "--"+f.Names()[0])
 	}

@@ -49,6 +49,7 @@ func newApp(s Streams) *cli.App {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "addr", Usage: "`URL` of the server (default: what muster dev wrote down)", EnvVars: []string{"MUSTER_ADDR"}},
 			&cli.StringFlag{Name: "token", Usage: "`SECRET` that says who calls (default: what muster dev wrote down)", EnvVars: []string{"MUSTER_TOKEN"}},
+			&cli.StringFlag{Name: "workspace", Aliases: []string{"w"}, Usage: "`NAME` of the workspace", DefaultText: "default", EnvVars: []string{"MUSTER_WORKSPACE"}},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT`: table or json", Value: "table"},
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
 		},

@@ -21,7 +21,7 @@ func TestUsageErrors(t *testing.T) {
 		"rnu list":                        {2, "there is no command \"muster rnu\"\n  did you mean run?"},
 		"run lst":                         {2, "there is no command \"muster run lst\"\n  did you mean list?"},
 		"run list --wrkspace x":           {2, "muster run list has no flag --wrkspace\n  did you mean --workspace?"},
-		"run list --xxxxxxxxx":            {2, "there are --workspace, --experiment, --parent, --state, --limit, --addr, --token, --output, --version"},
+		"run list --xxxxxxxxx":            {2, "there are --experiment, --parent, --state, --limit, --addr, --token, --workspace, --output, --version"},
 		"run list -z":                     {2, "has no flag -z"},
 		"run list more":                   {2, `muster run list takes no argument, and got "more"`},
 		"run list --limit many":           {2, `invalid value "many"`},
@@ -49,6 +49,8 @@ func TestHelpAndVersion(t *testing.T) {
 		"":                  "run machine-learning work on nodes that you own or rent",
 		"--help":            "workspace",
 		"run":               "what was asked to be executed",
+		"help":              "workspace",
+		"help run":          "what was asked to be executed",
 		"run submit -h":     "FILE|- [--set inputs.x=1]",
 		"run --help submit": "prints the run's name",
 		"version":           "muster " + muster.Version,
@@ -67,8 +69,10 @@ func TestHelpAndVersion(t *testing.T) {
 
 func TestArrange(t *testing.T) {
 	for line, want := range map[string]string{
-		"run show x -w w -o json":            "-o json run show -w w -- x",
-		"-o json run -w w list":              "",
+		"run show x -w w -o json":            "-w w -o json run show -- x",
+		"-o json run -w w list":              "-o json -w w run list",
+		"-w w run list":                      "-w w run list",
+		"run -f list":                        "",
 		"run submit f --set a=1 --follow":    "run submit --set a=1 --follow -- f",
 		"run submit --set=a=1 f --addr http": "--addr http run submit --set=a=1 -- f",
 		"run show -- -w":                     "run show -- -w",

@@ -44,10 +44,5 @@ func readLine(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// workspaceFlag chooses the workspace.
-func workspaceFlag() cli.Flag {
-	return &cli.StringFlag{Name: "workspace", Aliases: []string{"w"}, Usage: "`NAME` of the workspace", DefaultText: "default", EnvVars: []string{"MUSTER_WORKSPACE"}}
-}
-
 // workspaceOf returns the chosen workspace; an empty name chooses none.
 func workspaceOf(c *cli.Context) string { return cmp.Or(c.String("workspace"), "default") }

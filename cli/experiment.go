@@ -14,11 +14,10 @@ import (
 
 // experimentCommand is about experiments.
 func experimentCommand() *cli.Command {
-	w := workspaceFlag()
 	return &cli.Command{Name: "experiment", Usage: "named groups of runs to compare", Subcommands: []*cli.Command{
-		{Name: "list", Usage: "list the experiments", Action: listExperiments, Flags: []cli.Flag{w}},
-		{Name: "show", Usage: "show an experiment", ArgsUsage: "NAME", Action: showExperiment, Flags: []cli.Flag{w}},
-		{Name: "compare", Usage: "put an experiment's runs side by side: inputs, parameters and metrics", ArgsUsage: "NAME", Action: compareExperiment, Flags: []cli.Flag{w,
+		{Name: "list", Usage: "list the experiments", Action: listExperiments},
+		{Name: "show", Usage: "show an experiment", ArgsUsage: "NAME", Action: showExperiment},
+		{Name: "compare", Usage: "put an experiment's runs side by side: inputs, parameters and metrics", ArgsUsage: "NAME", Action: compareExperiment, Flags: []cli.Flag{
 			&cli.IntFlag{Name: "limit", Usage: "at most this `MANY` runs, the newest; 0 is all", Value: 50}}},
 	}}
 }

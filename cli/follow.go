@@ -43,8 +43,10 @@ func (f *follower) follow(ctx context.Context) (*muster.RunView, error) {
 	return f.api.Run(context.WithoutCancel(ctx), f.workspace, f.name)
 }
 
-// events prints what happens; the run's end after the last line of its logs.
+// events prints what happens; the end of the run, and of its last attempt, after
+// the last line of its logs.
 func (f *follower) events(ctx context.Context, read <-chan struct{}) error {
+	var held string // how an attempt ended: the next event says whether it was the last
 	for e, err := range f.api.Events(ctx, f.workspace, f.name, 0) {
 		if err != nil {
 			return err
@@ -52,7 +54,13 @@ func (f *follower) events(ctx context.Context, read <-chan struct{}) error {
 		if e.To.Final() && e.Kind == muster.EventState {
 			<-read
 		}
-		f.print(f.err, []byte("-- "+eventLine(e)+"\n"))
+		line := "-- " + eventLine(e) + "\n"
+		if e.Kind == muster.EventAttempt {
+			held += line
+			continue
+		}
+		f.print(f.err, []byte(held+line))
+		held = ""
 	}
 	return context.Cause(ctx)
 }

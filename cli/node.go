@@ -42,7 +42,7 @@ func listNodes(c *cli.Context) error {
 			return []string{n.Name, n.ID[:min(8, len(n.ID))], n.Cluster, string(n.State), fmt.Sprintf("%s of %s", used.MHz, n.Allocatable.MHz),
 				fmt.Sprintf("%s of %s", used.MiB, n.Allocatable.MiB), fmt.Sprintf("%s of %s", gpus(used), gpus(n.Allocatable.Resources)), strings.Join(n.Runs, ", ")}
 		},
-		empty: "No cluster has a node: muster cluster list shows which node pools they are made of.",
+		empty: "There is no such node: muster cluster list shows which node pools the clusters are made of.",
 	})
 }
 

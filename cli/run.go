@@ -13,31 +13,30 @@ import (
 
 // runCommands are about runs.
 func runCommands() *cli.Command {
-	w := workspaceFlag()
-	log := []cli.Flag{w,
+	log := []cli.Flag{
 		&cli.StringFlag{Name: "stream", Usage: "`STREAM`: stdout, stderr or both", Value: "both"},
 		&cli.IntFlag{Name: "attempt", Usage: "`NUMBER` of the attempt (default: the last)"},
 		&cli.IntFlag{Name: "instance", Usage: "`NUMBER` of the instance, from 0"},
 		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the run ends"}}
 	return &cli.Command{Name: "run", Usage: "what was asked to be executed", Subcommands: []*cli.Command{
-		{Name: "submit", Usage: "submit a job file; prints the run's name", ArgsUsage: "FILE|- [--set inputs.x=1] [--wait|--follow]", Action: submitRun, Flags: submitFlags(w)},
-		{Name: "list", Usage: "list runs, newest first", Action: listRuns, Flags: []cli.Flag{w,
+		{Name: "submit", Usage: "submit a job file; prints the run's name", ArgsUsage: "FILE|- [--set inputs.x=1] [--wait|--follow]", Action: submitRun, Flags: submitFlags()},
+		{Name: "list", Usage: "list runs, newest first", Action: listRuns, Flags: []cli.Flag{
 			&cli.StringFlag{Name: "experiment", Aliases: []string{"e"}, Usage: "only this `EXPERIMENT`'s"},
 			&cli.StringFlag{Name: "parent", Usage: "only the children of this `RUN`"},
 			&cli.StringSliceFlag{Name: "state", Usage: "only those in this `STATE`; may be given again"},
 			&cli.IntFlag{Name: "limit", Usage: "at most this `MANY`; 0 is all", Value: 20}}},
-		{Name: "show", Usage: "show a run: timeline, inputs, metrics and files", ArgsUsage: "NAME", Action: showRun, Flags: []cli.Flag{w}},
-		{Name: "why", Usage: "say why a run waits, or is in its state", ArgsUsage: "NAME", Action: whyRun, Flags: []cli.Flag{w}},
+		{Name: "show", Usage: "show a run: timeline, inputs, metrics and files", ArgsUsage: "NAME", Action: showRun},
+		{Name: "why", Usage: "say why a run waits, or is in its state", ArgsUsage: "NAME", Action: whyRun},
 		{Name: "logs", Usage: "print what a run's command wrote", ArgsUsage: "NAME", Action: logsOfRun, Flags: log},
-		{Name: "events", Usage: "print what happened to a run", ArgsUsage: "NAME", Action: eventsOfRun, Flags: []cli.Flag{w,
+		{Name: "events", Usage: "print what happened to a run", ArgsUsage: "NAME", Action: eventsOfRun, Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the run ends"}}},
-		{Name: "metrics", Usage: "print what a run logged", ArgsUsage: "NAME", Action: metricsOfRun, Flags: []cli.Flag{w,
+		{Name: "metrics", Usage: "print what a run logged", ArgsUsage: "NAME", Action: metricsOfRun, Flags: []cli.Flag{
 			&cli.StringFlag{Name: "metric", Usage: "only this `METRIC`"}}},
-		{Name: "files", Usage: "list the files that a run left", ArgsUsage: "NAME", Action: filesOfRun, Flags: []cli.Flag{w}},
-		{Name: "download", Usage: "fetch the files that a run left", ArgsUsage: "NAME [PATH…]", Action: downloadRun, Flags: []cli.Flag{w,
+		{Name: "files", Usage: "list the files that a run left", ArgsUsage: "NAME", Action: filesOfRun},
+		{Name: "download", Usage: "fetch the files that a run left", ArgsUsage: "NAME [PATH…]", Action: downloadRun, Flags: []cli.Flag{
 			&cli.StringFlag{Name: "dir", Aliases: []string{"d"}, Usage: "`FOLDER` to put them in (default: one of the run's name)"}}},
-		{Name: "cancel", Usage: "end runs, and all below them", ArgsUsage: "NAME [NAME…]", Action: cancelRuns, Flags: []cli.Flag{w}},
-		{Name: "wait", Usage: "wait until a run ends; exit code 1 unless it succeeded", ArgsUsage: "NAME", Action: waitRun, Flags: []cli.Flag{w}},
+		{Name: "cancel", Usage: "end runs, and all below them", ArgsUsage: "NAME [NAME…]", Action: cancelRuns},
+		{Name: "wait", Usage: "wait until a run ends; exit code 1 unless it succeeded", ArgsUsage: "NAME", Action: waitRun},
 	}}
 }
 

@@ -55,12 +55,17 @@ func drawHead(t *table, v *muster.RunView) {
 	if v.DisplayName != "" {
 		t.row("display name", v.DisplayName)
 	}
+	t.row("workspace", v.Workspace)
 	t.row("experiment", v.Experiment)
 	t.row("cluster", v.Cluster)
+	t.row("submitted", v.CreatedAt.Local().Format("2006-01-02 15:04:05 MST"))
 	if v.Parent != "" {
 		t.row("parent", v.Parent)
 	}
 	t.row("state", strings.TrimSuffix(string(v.State)+": "+because(v), ": "))
+	if v.Stop != "" && !v.State.Final() {
+		t.row("told to end", string(v.Stop))
+	}
 	if v.ExitCode != nil {
 		t.row("exit code", fmt.Sprint(*v.ExitCode))
 	}
@@ -159,7 +164,7 @@ func whyRun(c *cli.Context) error {
 	events = events[max(0, len(events)-whyEvents):]
 	w := why{Name: v.Name, State: v.State, Reason: v.Reason, WaitReason: v.WaitReason, Position: v.Position, Phase: v.Phase, Events: events}
 	return show(c, w, func(t *table) {
-		t.line("%s", strings.TrimSuffix(fmt.Sprintf("run %s is %s: %s", v.Name, v.State, because(v)), ": "))
+		t.line("%s", strings.TrimSuffix(fmt.Sprintf("run %s: %s: %s", v.Name, v.State, because(v)), ": "))
 		drawWait(t, v)
 		if v.Phase != "" {
 			t.line("phase: %s", v.Phase)

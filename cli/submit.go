@@ -18,9 +18,9 @@ import (
 	"github.com/muster-ml/muster/jobfile"
 )
 
-func submitFlags(workspace cli.Flag) []cli.Flag {
-	return []cli.Flag{workspace,
-		&cli.StringSliceFlag{Name: "set", Usage: "put a value in a `PLACE=VALUE` of the file, such as inputs.x=1; may be given again"},
+func submitFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "set", Usage: "`PLACE=VALUE` to put into the file, such as inputs.x=1; may be given again"},
 		&cli.StringFlag{Name: "experiment", Aliases: []string{"e"}, Usage: "`NAME` of the experiment"},
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the run (default: one is made)"},
 		&cli.StringFlag{Name: "parent", Usage: "the `RUN` of which it is a child"},
