@@ -217,11 +217,11 @@ type Runs interface {
 // RunView is a run with what it did and left.
 type RunView struct {
 	Run
-	Attempts   []*Attempt           `json:"attempts"`
-	Metrics    map[string]float64   `json:"metrics"`    // the last value of each
-	Parameters map[string]string    `json:"parameters"` // that it logged
-	Inputs     map[string]string    `json:"inputs"`     // literals, and references of data
-	Outputs    map[string]OutputSum `json:"outputs"`    // by output; "outputs" is the ./outputs folder
+	Attempts   []*Attempt           `json:"attempts,omitzero"` // left out in lists
+	Metrics    map[string]float64   `json:"metrics"`           // the last value of each
+	Parameters map[string]string    `json:"parameters"`        // that it logged
+	Inputs     map[string]string    `json:"inputs"`            // literals, and references of data
+	Outputs    map[string]OutputSum `json:"outputs,omitzero"`  // by output; "outputs" is the ./outputs folder
 }
 
 // OutputSum sums up what is kept of one output.

@@ -39,6 +39,14 @@ func logsOfRun(c *cli.Context) error {
 		defer stop()
 		return f.logs(ctx, q)
 	}
+	run, err := o.api.Run(c.Context, o.workspace, o.name)
+	if err != nil {
+		return err
+	}
+	if len(run.Attempts) == 0 {
+		fmt.Fprintf(c.App.ErrWriter, "run %s has not started: it is %s\n", o.name, run.State)
+		return nil
+	}
 	for _, q.Stream = range streams {
 		to := f.out
 		if q.Stream == muster.Stderr {

@@ -174,10 +174,16 @@ func (s *Server) assemble() {
 	mux := http.NewServeMux()
 	mux.Handle("/api/", people)
 	mux.Handle("/agent/v1/", s.agents)
+	mux.HandleFunc("GET /{$}", welcome)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", s.metrics())
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn)}
+}
+
+// welcome tells somebody who opens the address in a browser what there is.
+func welcome(w http.ResponseWriter, _ *http.Request) {
+	fmt.Fprintf(w, "Muster %s\n\nThe API is below /api/v1, described by /api/v1/openapi.json.\nHealth: /healthz, /readyz. Prometheus: /metrics.\n", muster.Version)
 }
 
 // ready answers whether runs can be taken and started.

@@ -175,8 +175,7 @@ func (a *API) listRuns(ctx context.Context, in *listRuns) (*muster.RunPage, erro
 		return nil, err
 	}
 	for _, r := range runs {
-		page.Runs = append(page.Runs, &muster.RunView{Run: *r, Attempts: []*muster.Attempt{}, Metrics: metrics[r.ID], Parameters: params[r.ID],
-			Inputs: inputsOf(r), Outputs: map[string]muster.OutputSum{}})
+		page.Runs = append(page.Runs, &muster.RunView{Run: *r, Metrics: metrics[r.ID], Parameters: params[r.ID], Inputs: inputsOf(r)})
 	}
 	return page, nil
 }
