@@ -30,17 +30,17 @@ func newFollower(c *cli.Context, api *client.Client, workspace, name string) *fo
 // follow prints until the run's end.
 func (f *follower) follow(ctx context.Context) (*muster.RunView, error) {
 	fmt.Fprintf(f.err, "run %s\n", f.name)
-	g, ctx := errgroup.WithContext(ctx)
+	g, streams := errgroup.WithContext(ctx)
 	read := make(chan struct{}) // closed when all of the logs is printed
-	g.Go(func() error { return f.events(ctx, read) })
+	g.Go(func() error { return f.events(streams, read) })
 	g.Go(func() error {
 		defer close(read)
-		return f.logs(ctx, client.LogQuery{Workspace: f.workspace, Run: f.name})
+		return f.logs(streams, client.LogQuery{Workspace: f.workspace, Run: f.name})
 	})
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return f.api.Run(context.WithoutCancel(ctx), f.workspace, f.name)
+	return f.api.FollowedRun(ctx, f.workspace, f.name)
 }
 
 // events prints what happens; the end of the run, and of its last attempt, after

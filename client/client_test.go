@@ -158,11 +158,17 @@ func TestStreamsEnd(t *testing.T) {
 	}
 }
 
+// TestWaitRun breaks off the last answer, as a server does that is killed.
 func TestWaitRun(t *testing.T) {
+	broken := false
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/events") {
 			fmt.Fprint(w, "id: 1\nevent: event\ndata: {\"seq\":1}\n\nid: 1\nevent: end\ndata: {}\n\n")
 			return
+		}
+		if !broken {
+			broken = true
+			panic(http.ErrAbortHandler)
 		}
 		fmt.Fprint(w, `{"name":"r","state":"failed"}`)
 	})

@@ -58,7 +58,23 @@ func (c *Client) WaitRun(ctx context.Context, workspace, name string) (*muster.R
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	return c.Run(ctx, workspace, name)
+	return c.FollowedRun(ctx, workspace, name)
+}
+
+// FollowedRun returns a run whose stream has just ended. A server that is away
+// by now was there a moment ago: it is asked until it answers.
+func (c *Client) FollowedRun(ctx context.Context, workspace, name string) (*muster.RunView, error) {
+	for wait := firstBackOff; ; wait = min(2*wait, lastBackOff) {
+		r, err := c.Run(ctx, workspace, name)
+		if err == nil || !Temporary(err) || muster.CodeOf(err) == muster.CodeUnauthenticated {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(wait):
+		}
+	}
 }
 
 // stream is a stream of server-sent events that resumes.
