@@ -1,7 +1,7 @@
 # All targets work without root, and in a folder with a blank in its name.
 
 .DEFAULT_GOAL := help
-.PHONY: help build engines engines-two demo test check fmt clean prerequisites
+.PHONY: help build build-race engines engines-two demo test check fmt clean prerequisites
 
 # The main module's packages: what lies below tools is modules of their own.
 GO = go
@@ -17,6 +17,9 @@ build: prerequisites ## build bin/muster and bin/muster-agent
 	$(GO) build -buildvcs=false -o bin/muster ./cmd/muster
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags='-s -w' -o bin/muster-agent ./cmd/muster-agent
 
+build-race: build
+	$(GO) build -buildvcs=false -race -o bin/muster-race ./cmd/muster
+
 engines: build ## build Nomad, Consul and the Nomad Autoscaler where they are missing (once, 7 to 17 minutes)
 	@bin/muster dev engines --tools tools
 
@@ -26,10 +29,10 @@ engines-two: build
 demo: engines-two ## start the platform, train a model on it, show the results, stop it
 	bin/muster dev --data-dir .cache/demo -- examples/iris/demo
 
-test: engines-two ## run every test, with the race detector
+test: engines-two build-race ## run every test, with the race detector
 	$(GO) test -race -timeout=20m ./...
 
-check: prerequisites ## gofmt, vet, staticcheck, tidy, generated files, layout, links of the documents
+check: prerequisites ## gofmt, vet, staticcheck, tidy, layout, links of the documents
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "make fmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	cd tools/staticcheck && $(GO) build -o ../../$(STATICCHECK) honnef.co/go/tools/cmd/staticcheck

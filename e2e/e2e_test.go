@@ -20,7 +20,8 @@ import (
 	"github.com/muster-ml/muster/dev"
 )
 
-// bin is where make build puts the programs.
+// bin is where make puts the programs; muster-race is the server with the race
+// detector.
 func bin(t testing.TB, name string) string {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("..", "bin", name))
@@ -28,7 +29,7 @@ func bin(t testing.TB, name string) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("%v: run make build first", err)
+		t.Fatalf("%v: run make build-race first", err)
 	}
 	return path
 }
@@ -46,7 +47,7 @@ func open(t testing.TB, c dev.Config, serverArgs ...string) *platform {
 	t.Helper()
 	c.DataDir = filepath.Join(t.TempDir(), "a folder")
 	open0711(t, filepath.Dir(c.DataDir))
-	c.Command = []string{bin(t, "muster"), "server"}
+	c.Command = []string{bin(t, "muster-race"), "server"}
 	c.Agent = bin(t, "muster-agent")
 	c.HeartbeatGrace = 2 * time.Second
 	c.ServerArgs = append([]string{"--tick", "0", "--fence", "10s"}, serverArgs...)
@@ -60,8 +61,21 @@ func open(t testing.TB, c dev.Config, serverArgs ...string) *platform {
 		if err := p.Close(); err != nil {
 			t.Errorf("stop the platform: %v", err)
 		}
+		noRace(t, filepath.Join(c.DataDir, "log", "server.log"))
 	})
 	return &platform{p, t, t.TempDir()}
+}
+
+// noRace fails where the race detector has written into a server's log.
+func noRace(t testing.TB, log string) {
+	t.Helper()
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Error(err)
+	}
+	if _, race, found := bytes.Cut(text, []byte("WARNING: DATA RACE")); found {
+		t.Errorf("the server has a data race:\n%.4000s", race)
+	}
 }
 
 // result is what a command of the CLI did.

@@ -86,7 +86,7 @@ func newKiller(t *testing.T, nomad string) *killer {
 func (p *platform) ownServer(t *testing.T, flags ...string) *exec.Cmd {
 	t.Helper()
 	host := strings.TrimPrefix(p.Addr, "http://")
-	cmd := exec.Command(bin(t, "muster"), append([]string{"server", "--data-dir", filepath.Join(p.DataDir, "server"), "--listen", host, "--consul-addr", p.ConsulAddr,
+	cmd := exec.Command(bin(t, "muster-race"), append([]string{"server", "--data-dir", filepath.Join(p.DataDir, "server"), "--listen", host, "--consul-addr", p.ConsulAddr,
 		"--agent-binary", bin(t, "muster-agent"), "--tick", "0", "--fence", "10s"}, flags...)...)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
@@ -172,25 +172,56 @@ func TestServerKills(t *testing.T) {
 	// A pause every 4,000 lines makes the streams last over all kills.
 	name := p.submit(small(fmt.Sprintf("for i in $(seq 0 49); do a=$((i*4000+1)); b=$((i*4000+4000)); seq $a $b; seq $a $b >&2; sleep 0.5; done # %d", n), ""))
 	p.running(name)
+	follower := p.command("run", "logs", "-f", name)
+	var live [2]*os.File
+	for i := range live {
+		var err error
+		if live[i], err = os.Create(filepath.Join(t.TempDir(), "live")); err != nil {
+			t.Fatal(err)
+		}
+		defer live[i].Close()
+	}
+	follower.Stdout, follower.Stderr = live[0], live[1]
+	if err := follower.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.eventually("the first line followed", func() bool {
+		info, err := live[0].Stat()
+		return err == nil && info.Size() > 0
+	}, func() string { return "" })
 	for range kills {
 		p.kill(dev.Server)
 		p.start(dev.Server)
 	}
 	p.ends(name, muster.RunSucceeded)
-	for _, stream := range []string{"stdout", "stderr"} {
-		got := p.muster("run", "logs", name, "--stream", stream)
-		next := 1
-		for s := bufio.NewScanner(strings.NewReader(got)); s.Scan(); next++ {
-			if s.Text() != strconv.Itoa(next) {
-				t.Fatalf("%s: line %d is %q", stream, next, s.Text())
-			}
+	if err := follower.Wait(); err != nil {
+		t.Errorf("the follower: %v", err)
+	}
+	for i, stream := range []string{"stdout", "stderr"} {
+		followed, err := os.ReadFile(live[i].Name())
+		if err != nil {
+			t.Fatal(err)
 		}
-		if next != n+1 {
-			t.Errorf("%s: %d lines, want %d", stream, next-1, n)
-		}
+		numbered(t, stream+" as followed", string(followed), n)
+		numbered(t, stream, p.muster("run", "logs", name, "--stream", stream), n)
 	}
 	if v := p.show(name); len(v.Attempts) != 1 {
 		t.Errorf("%d attempts", len(v.Attempts))
+	}
+}
+
+// numbered holds that a text is the numbers from 1 to n, one a line.
+func numbered(t *testing.T, what, text string, n int) {
+	t.Helper()
+	next := 1
+	for s := bufio.NewScanner(strings.NewReader(text)); s.Scan(); next++ {
+		if s.Text() != strconv.Itoa(next) {
+			t.Errorf("%s: line %d is %q", what, next, s.Text())
+			return
+		}
+	}
+	if next != n+1 {
+		t.Errorf("%s: %d lines, want %d", what, next-1, n)
 	}
 }
 
