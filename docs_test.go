@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -52,6 +53,8 @@ func TestLinks(t *testing.T) {
 var (
 	testRE = regexp.MustCompile(`\bTest[A-Z]\w+`)
 	rowRE  = regexp.MustCompile(`\*([a-z][^*]*)\*`)
+
+	observeRE = regexp.MustCompile(`\{"([^"]+)", \d, func\((?:sc )?\*scene\)`)
 )
 
 // TestFailureTable proves that every test that the failure table names exists,
@@ -78,15 +81,23 @@ func TestFailureTable(t *testing.T) {
 			t.Errorf("the failure table names %s, which does not exist", name)
 		}
 	}
+	var named []string
 	for _, line := range strings.Split(string(table), "\n") {
 		cells := strings.Split(line, "|")
 		if len(cells) < 6 || !strings.Contains(cells[4], "row") {
 			continue
 		}
 		for _, m := range rowRE.FindAllStringSubmatch(cells[4], -1) {
-			if !strings.Contains(tests.String(), `{"`+strings.TrimSuffix(m[1], "…")) {
+			name := strings.TrimSuffix(m[1], "…")
+			named = append(named, name)
+			if !strings.Contains(tests.String(), `{"`+name) {
 				t.Errorf("the failure table names the row %q, which TestObserve does not have", m[1])
 			}
+		}
+	}
+	for _, m := range observeRE.FindAllStringSubmatch(tests.String(), -1) {
+		if !slices.ContainsFunc(named, func(name string) bool { return strings.HasPrefix(m[1], name) }) {
+			t.Errorf("TestObserve has the row %q, which the failure table does not name", m[1])
 		}
 	}
 }
