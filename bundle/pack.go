@@ -25,6 +25,7 @@ type Bundle struct {
 	SHA256  string   // of the archive, in hex
 	Files   int      // how many files it holds
 	Skipped []string // symbolic links that lead out of the folder, and so are left out
+	Ignored int      // files and folders that ignore files name
 	entries []entry
 }
 
@@ -79,7 +80,11 @@ func (b *Bundle) walk(dir, prefix string, above []rules) error {
 	}
 	for _, d := range list {
 		name, file := prefix+d.Name(), filepath.Join(dir, d.Name())
-		if d.Name() == ".git" || isIgnored(all, name, d.IsDir()) {
+		if d.Name() == ".git" {
+			continue
+		}
+		if isIgnored(all, name, d.IsDir()) {
+			b.Ignored++
 			continue
 		}
 		if d.IsDir() {

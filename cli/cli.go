@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -107,6 +108,9 @@ func report(err error, to io.Writer) int {
 		return 130
 	}
 	e, ok := errors.AsType[*muster.Error](err)
+	if _, local := errors.AsType[*fs.PathError](err); local && !ok { // this machine refuses: a file that may not be read, a full disk
+		e, ok = muster.Errorf(muster.CodeRefused, "%v", err), true
+	}
 	if !ok {
 		fmt.Fprintf(to, "muster: %v\n", err)
 		return muster.CodeInternal.ExitCode()

@@ -113,14 +113,19 @@ func cancelRuns(c *cli.Context) error {
 		return err
 	}
 	defer o.api.Close()
+	var last error
 	for _, name := range append([]string{o.name}, o.more...) {
 		r, err := o.api.CancelRun(c.Context, o.workspace, name)
-		if err != nil {
-			return err
+		if err == nil {
+			fmt.Fprintf(c.App.ErrWriter, "run %s, which is %s, is told to end\n", r.Name, r.State)
+			continue
 		}
-		fmt.Fprintf(c.App.ErrWriter, "run %s is %s and is told to end\n", r.Name, r.State)
+		if last != nil {
+			report(last, c.App.ErrWriter) // each is told, and the last one's exit code is ours
+		}
+		last = err
 	}
-	return nil
+	return last
 }
 
 func waitRun(c *cli.Context) error {

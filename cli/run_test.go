@@ -209,7 +209,7 @@ func TestCancel(t *testing.T) {
 	p := open(t)
 	p.submitted("a")
 	p.submitted("b")
-	if o := p.do("run", "cancel", "a", "b"); !strings.Contains(o.err, "run a is queued and is told to end") {
+	if o := p.do("run", "cancel", "a", "b"); !strings.Contains(o.err, "run a, which is queued, is told to end") {
 		t.Errorf("%s", o.err)
 	}
 	if n, err := p.ledger.StopQueued(t.Context()); err != nil || n != 2 {

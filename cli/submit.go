@@ -162,6 +162,10 @@ func (s *submission) upload(ctx context.Context, what, path string) (muster.Ref,
 	if sent == 0 {
 		how = "nothing to send: the server has it"
 	}
-	fmt.Fprintf(s.note, "%s: %s, %s packed, %s\n", what, count(b.Files, "file"), bytesOf(b.Size), how)
+	left := ""
+	if b.Ignored > 0 {
+		left = fmt.Sprintf(" (%d left out by ignore files)", b.Ignored)
+	}
+	fmt.Fprintf(s.note, "%s: %s%s, %s packed, %s\n", what, count(b.Files, "file"), left, bytesOf(b.Size), how)
 	return muster.UploadRef(b.SHA256), nil
 }
