@@ -164,7 +164,7 @@ func TestDevCommand(t *testing.T) {
 // reaches all that the command started.
 func TestDevCommandSignalled(t *testing.T) {
 	note := filepath.Join(publicFolder(t), "note")
-	p := dev(t, publicFolder(t), "--ephemeral", "--", "sh", "-c", `echo started; sh -c 'trap "echo heard > \"$0\"; exit 0" TERM; while :; do sleep 0.1; done' "$0"; true`, note)
+	p := dev(t, publicFolder(t), "--ephemeral", "--", "sh", "-c", `sh -c 'trap "echo heard > \"$0\"; exit 0" TERM; echo started; while :; do sleep 0.1; done' "$0"; true`, note)
 	p.says(t, "started")
 	p.Process.Signal(syscall.SIGTERM)
 	p.ends(t, 128+int(syscall.SIGTERM))
@@ -238,7 +238,7 @@ func TestDevInterruptedTwice(t *testing.T) {
 	submit(t, home, `trap '' TERM INT; touch "`+work+`/started"; while :; do sleep 0.1; done`)
 	eventually(t, "the run starts", func() bool { _, err := os.Stat(filepath.Join(work, "started")); return err == nil })
 	p.Process.Signal(os.Interrupt)
-	p.says(t, "waiting for the work on node local")
+	p.says(t, "stopping the runs on node local")
 	begin := time.Now()
 	p.Process.Signal(os.Interrupt)
 	p.ends(t, 0)

@@ -27,9 +27,6 @@ func (t *table) line(format string, args ...any) {
 
 // row writes the cells of a row.
 func (t *table) row(cells ...string) {
-	for len(cells) > 1 && cells[len(cells)-1] == "" {
-		cells = cells[:len(cells)-1] // no blanks at the end of a line
-	}
 	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
 }
 
@@ -38,10 +35,15 @@ func show(c *cli.Context, v any, draw func(t *table)) error {
 	if c.String("output") == "json" {
 		return writeJSON(c.App.Writer, v)
 	}
-	t := &table{tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)}
+	var text strings.Builder
+	t := &table{tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)}
 	draw(t)
-	if err := t.w.Flush(); err != nil {
-		return fmt.Errorf("write: %w", err)
+	t.w.Flush()
+	for line := range strings.Lines(text.String()) {
+		// an empty cell at the end still aligns its column, and leaves blanks
+		if _, err := io.WriteString(c.App.Writer, strings.TrimRight(line, " \n")+"\n"); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
 	}
 	return nil
 }

@@ -75,6 +75,9 @@ func listRuns(c *cli.Context) error {
 	for _, s := range c.StringSlice("state") {
 		q.States = append(q.States, muster.RunState(s))
 	}
+	if c.Int("limit") < 0 {
+		return muster.Errorf(muster.CodeInvalid, "--limit is %d", c.Int("limit")).WithCure("use 0 for all")
+	}
 	runs, err := api.AllRuns(c.Context, workspaceOf(c), q, c.Int("limit"))
 	if err != nil {
 		return err
@@ -84,7 +87,7 @@ func listRuns(c *cli.Context) error {
 		row: func(r *muster.RunView) []string {
 			return []string{r.Name, string(r.State), r.Experiment, r.Cluster, ago(r.CreatedAt), lastedRun(r), shorten(because(r), 60)}
 		},
-		empty: "No run is like that. muster run submit FILE submits one.",
+		empty: "There is no such run in workspace " + workspaceOf(c) + ": muster run submit FILE submits one.",
 	})
 }
 
@@ -183,6 +186,9 @@ func metricsOfRun(c *cli.Context) error {
 	all, err := o.api.Metrics(c.Context, o.workspace, o.name, c.String("metric"))
 	if err != nil {
 		return err
+	}
+	if name := c.String("metric"); name != "" && len(all) == 0 {
+		return muster.Errorf(muster.CodeNotFound, "run %s has logged no metric %s", o.name, name).WithCure("muster run metrics %s shows all", o.name)
 	}
 	return list(c, all, listing[muster.Metric]{
 		head: []string{"METRIC", "STEP", "VALUE", "TIME"},

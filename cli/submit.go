@@ -99,6 +99,9 @@ func readJob(c *cli.Context, file string) (*jobfile.Job, error) {
 			return nil, muster.Errorf(muster.CodeInvalid, "the job file cannot be read: %v", err)
 		}
 		defer f.Close()
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return nil, muster.Errorf(muster.CodeInvalid, "%s is a folder, and not a job file", file)
+		}
 		from = f
 	}
 	job, err := jobfile.Read(from, file, set)

@@ -18,7 +18,7 @@ import (
 // stream may be silent: the server says every 15 s that it lives.
 const (
 	firstBackOff = 200 * time.Millisecond
-	lastBackOff  = 5 * time.Second
+	lastBackOff  = 2 * time.Second
 	silence      = 45 * time.Second
 )
 

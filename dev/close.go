@@ -105,7 +105,7 @@ func (p *Platform) drainNode(ctx context.Context, n Node) error {
 	if err := p.nomad.Drain(ctx, node.ID); err != nil {
 		return nil
 	}
-	tell := time.AfterFunc(tellAfter, func() { p.say("waiting for the work on node %s to stop", n.Name) })
+	tell := time.AfterFunc(tellAfter, func() { p.say("stopping the runs on node %s: they start anew with the next start", n.Name) })
 	defer tell.Stop()
 	for {
 		busy, err := p.nomad.Busy(ctx, node.ID)
