@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -66,14 +67,9 @@ func guard() int {
 		return 1
 	}
 	_ = out.Encode(guardEvent{PID: pid}) // an agent that is gone is seen by its orders' end
-	go obey(in, pid)
-	var status unix.WaitStatus
-	for {
-		got, err := unix.Wait4(-1, &status, 0, nil)
-		if got == pid || err != nil && !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
+	var stopping atomic.Bool
+	go obey(in, pid, &stopping)
+	status := awaitEnd(pid, &stopping)
 	strays := killBelow(straysLimit)
 	e := guardEvent{ExitCode: status.ExitStatus(), Strays: strays}
 	if status.Signaled() {
@@ -87,6 +83,24 @@ func guard() int {
 	}
 	_ = out.Encode(e)
 	return 0
+}
+
+// awaitEnd waits for the end of the command. While it is told to stop, that is
+// the end of all that it started: a shell often dies of the signal at once, while
+// the program that it ran still writes its last checkpoint.
+func awaitEnd(pid int, stopping *atomic.Bool) (status unix.WaitStatus) {
+	for got, err := 0, error(nil); got != pid && (err == nil || errors.Is(err, unix.EINTR)); {
+		got, err = unix.Wait4(-1, &status, 0, nil)
+	}
+	for stopping.Load() {
+		switch got, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); {
+		case errors.Is(err, unix.ECHILD): // nothing is left
+			return status
+		case got <= 0:
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	return status
 }
 
 // startGuarded reads the order and starts the command.
@@ -124,14 +138,15 @@ func startGuarded(in *bufio.Reader) (pid int, err error) {
 }
 
 // obey passes signals on until the agent is gone.
-func obey(in io.ByteReader, pid int) {
+func obey(in io.ByteReader, pid int, stopping *atomic.Bool) {
 	for {
 		sig, err := in.ReadByte()
 		if err != nil {
 			killBelow(straysLimit)
 			os.Exit(1)
 		}
-		if syscall.Signal(sig) != syscall.SIGKILL {
+		stopping.Store(syscall.Signal(sig) != syscall.SIGKILL)
+		if stopping.Load() {
 			_ = unix.Kill(-pid, syscall.Signal(sig)) // it may have ended by itself
 			continue
 		}
