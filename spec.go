@@ -295,6 +295,9 @@ func (s *Spec) validateData() error {
 		if !portRE.MatchString(name) {
 			return Errorf(CodeInvalid, "%q is not a name of an output", name).At("outputs." + name).WithCure("use letters, digits, '_' and '-'")
 		}
+		if reservedRE.MatchString(name) {
+			return Errorf(CodeInvalid, "an output cannot be named %q: files of that name are kept of every run", name).At("outputs." + name).WithCure("give it another name")
+		}
 		what, at, out := fmt.Sprintf("output %q", name), "outputs."+name, s.Outputs[name]
 		if err := cmp.Or(oneOf(what, at, "type", out.Type, TypeURIFile, TypeURIFolder), oneOf(what, at, "mode", out.Mode, "rw_mount", "upload", "direct")); err != nil {
 			return err
@@ -305,6 +308,9 @@ func (s *Spec) validateData() error {
 	}
 	return nil
 }
+
+// reservedRE is how folders of artifacts are named that are no outputs.
+var reservedRE = regexp.MustCompile(`^(outputs|logs|instance-[0-9]+)$`)
 
 // Instances returns how many instances the run has in all its groups.
 func (s *Spec) Instances() int {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/fileblob" // the scheme file://
@@ -40,6 +41,23 @@ func OpenFolder(ctx context.Context, dir string) (*Bucket, error) {
 	return &Bucket{b}, nil
 }
 
+// maxSegment is the longest part of a key between slashes: the store writes
+// under a name that is some bytes longer first, and a file's name has 255.
+const maxSegment = 200
+
+// fit turns a key into one that a folder can hold: parts that are too long, or
+// end as the store's own files do, are named by their SHA-256 instead.
+func fit(key string) string {
+	parts := strings.Split(key, "/")
+	for i, part := range parts {
+		if len(part) > maxSegment || strings.HasSuffix(part, ".attrs") {
+			sum := sha256.Sum256([]byte(part))
+			parts[i] = "~" + hex.EncodeToString(sum[:])
+		}
+	}
+	return strings.Join(parts, "/")
+}
+
 // Close closes the bucket.
 func (b *Bucket) Close() error { return b.b.Close() }
 
@@ -48,7 +66,7 @@ func (b *Bucket) Put(ctx context.Context, key string, r io.Reader) (size int64, 
 	// Cancelling the context before Close makes the store drop what was written.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w, err := b.b.NewWriter(ctx, key, &blob.WriterOptions{ContentType: "application/octet-stream"})
+	w, err := b.b.NewWriter(ctx, fit(key), &blob.WriterOptions{ContentType: "application/octet-stream"})
 	if err != nil {
 		return 0, "", fmt.Errorf("keep %s: %w", key, err)
 	}
@@ -67,7 +85,7 @@ func (b *Bucket) Put(ctx context.Context, key string, r io.Reader) (size int64, 
 
 // Open returns the bytes of a key from offset on.
 func (b *Bucket) Open(ctx context.Context, key string, offset int64) (io.ReadCloser, error) {
-	r, err := b.b.NewRangeReader(ctx, key, offset, -1, nil)
+	r, err := b.b.NewRangeReader(ctx, fit(key), offset, -1, nil)
 	if err != nil {
 		return nil, notFound(key, err)
 	}
@@ -76,7 +94,7 @@ func (b *Bucket) Open(ctx context.Context, key string, offset int64) (io.ReadClo
 
 // Size returns the size of what a key holds.
 func (b *Bucket) Size(ctx context.Context, key string) (int64, error) {
-	a, err := b.b.Attributes(ctx, key)
+	a, err := b.b.Attributes(ctx, fit(key))
 	if err != nil {
 		return 0, notFound(key, err)
 	}

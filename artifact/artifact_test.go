@@ -41,6 +41,26 @@ func TestPutAndOpen(t *testing.T) {
 	}
 }
 
+// TestNames keeps what a folder could not under its own name.
+func TestNames(t *testing.T) {
+	b, _ := open(t)
+	for _, key := range []string{"runs/1/x.attrs", "runs/1/" + strings.Repeat("n", 255), "runs/1/" + strings.Repeat("ü", 120) + "/deep.attrs", "runs/1/a b%2f?*\\"} {
+		if _, _, err := b.Put(t.Context(), key, strings.NewReader(key)); err != nil {
+			t.Error(err)
+			continue
+		}
+		r, err := b.Open(t.Context(), key, 0)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		got, err := io.ReadAll(r)
+		if r.Close(); err != nil || string(got) != key {
+			t.Errorf("%s: %q, %v", key, got, err)
+		}
+	}
+}
+
 func TestMissing(t *testing.T) {
 	b, _ := open(t)
 	if _, err := b.Open(t.Context(), "no", 0); muster.CodeOf(err) != muster.CodeNotFound {

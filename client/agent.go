@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -41,9 +40,8 @@ type Agent struct {
 
 // NewAgent makes the client.
 func NewAgent(c AgentConfig) *Agent {
-	dialer := &net.Dialer{Timeout: 3 * time.Second, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	return &Agent{config: c, servers: slices.Clone(c.Servers), http: &http.Client{Transport: &http.Transport{
-		DialContext: dialer.DialContext, ResponseHeaderTimeout: 90 * time.Second, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute,
+		DialContext: Dial(2 * time.Minute), ResponseHeaderTimeout: 90 * time.Second, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute,
 	}}}
 }
 

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -21,6 +20,7 @@ import (
 	"github.com/muster-ml/muster"
 	"github.com/muster-ml/muster/agent/ship"
 	"github.com/muster-ml/muster/bundle"
+	"github.com/muster-ml/muster/client"
 )
 
 // The tries for bytes that arrive damaged and for a web server that fails.
@@ -207,9 +207,9 @@ func fetch(ctx context.Context, at *url.URL, file string) error {
 }
 
 // webClient fetches inputs. A server that accepts the call and then says
-// nothing is given up.
+// nothing, or stops in the middle, is given up.
 var webClient = &http.Client{Transport: &http.Transport{
-	Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, ResponseHeaderTimeout: time.Minute,
+	Proxy: http.ProxyFromEnvironment, DialContext: client.Dial(time.Minute), ResponseHeaderTimeout: time.Minute,
 }}
 
 // handOver gives a part of the folder to the run-as user.

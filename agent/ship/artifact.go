@@ -10,8 +10,12 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/muster-ml/muster"
 	"github.com/muster-ml/muster/client"
 )
+
+// maxFailures is how often a server may fail to keep one file, for some minutes.
+const maxFailures = 60
 
 // ErrNotKept says that a file is not one that is kept: a link that leads out,
 // something special, or a file that the run's user could not read.
@@ -67,8 +71,15 @@ func (f Folder) Send(ctx context.Context, agent *client.Agent, name, path string
 		file, _, err := f.open(name)
 		return file, err
 	}}
+	failures := 0
 	return Retry(ctx, func(ctx context.Context) error {
 		_, err := agent.PutArtifact(ctx, file)
+		if muster.CodeOf(err) != muster.CodeInternal {
+			return err // a server that is away comes back some time
+		}
+		if failures++; failures == maxFailures {
+			return muster.Errorf(muster.CodeRefused, "%s: the server failed to keep it %d times, at last: %v", path, failures, err)
+		}
 		return err
 	})
 }
