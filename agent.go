@@ -139,7 +139,7 @@ type Claims interface {
 	FindLaunch(ctx context.Context, id string) (*Launch, error)
 	// Claim gives the instance of the allocation's group and index to it, or is
 	// CodeConflict, with an event that says why: another allocation has it, the
-	// child is not the launch's own, the launch is over.
+	// child is not the launch's own, the launch is over, the node was restarted.
 	Claim(ctx context.Context, a *Allocation, bootID string, notes []string) (*Assignment, error)
 	// Report keeps what changed and answers what is wanted of the launch;
 	// Servers is left to the caller.

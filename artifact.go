@@ -21,7 +21,7 @@ type Artifact struct {
 
 // Artifacts keeps the rows of artifacts; the bytes are a Blobs'.
 type Artifacts interface {
-	PutArtifact(ctx context.Context, runID int64, a *Artifact) error // replaces one of the same path
+	PutArtifact(ctx context.Context, runID int64, a *Artifact) error // replaces one of the same path; CodeForbidden once the attempt is over
 	FindArtifact(ctx context.Context, runID int64, path string) (*Artifact, error)
 	ListArtifacts(ctx context.Context, runID int64) ([]*Artifact, error) // by path
 }

@@ -18,12 +18,13 @@ type ClusterSnapshot struct {
 
 // NodeSnapshot is one node at the moment of the snapshot.
 type NodeSnapshot struct {
-	ID      string
-	Name    string
-	Ready   bool
-	Size    NodeSize  // allocatable
-	Used    Resources // by Muster's launches, seen or reserved
-	Foreign Resources // by other Nomad jobs
+	ID        string
+	Name      string
+	Ready     bool
+	Size      NodeSize  // allocatable, once all its devices are well
+	Unhealthy []Devices // those of Size that are not to be had now
+	Used      Resources // by Muster's launches, seen or reserved
+	Foreign   Resources // by other Nomad jobs
 }
 
 // Waiting is a run that waits.
@@ -34,8 +35,6 @@ type Waiting struct {
 	QueuedAt  time.Time
 	NotBefore time.Time
 	BackOff   string // why NotBefore is set
-	Held      string // who holds it
-	Depends   string // the run it waits for
 	Groups    []Group
 }
 

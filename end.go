@@ -78,6 +78,8 @@ func (x *Execution) endOfSilence(in *Instance, a *SeenAlloc, s *Sighting) end {
 		return end{Outcome: OutcomePlatform, Reason: "Nomad ended the job and placed nothing"}
 	case a.Failure != "" && in.ClaimedAt.IsZero():
 		return end{Outcome: OutcomePlatform, Reason: a.Failure}
+	case a.ExitCode == ExitRefused && !in.ClaimedAt.IsZero():
+		return end{Outcome: OutcomeLost, Reason: fmt.Sprintf("node %s was restarted", name(in, a))}
 	case a.ExitCode == ExitRefused:
 		return end{Outcome: OutcomePlatform, Reason: "the agent's claim was refused"}
 	case a.Client == "complete":

@@ -138,6 +138,7 @@ func TestObserve(t *testing.T) {
 			"outcome fatal (result lost: the allocation is complete, and its agent reported no result), failed, launch over"},
 		{"claim refused", 1, func(sc *scene) { sc.unclaimed(0); sc.ended(0, "failed", ExitRefused) },
 			"outcome platform (the agent's claim was refused), queued, launch over"},
+		{"node restarted", 1, func(sc *scene) { sc.ended(0, "failed", ExitRefused) }, "outcome lost (node n0 was restarted), queued, launch over"},
 		{"claim timed out", 1, func(sc *scene) { sc.unclaimed(0); sc.x.Launch.DispatchedAt = noon.Add(-6 * time.Minute) }, "stop gang limit"},
 		{"claim timed out, written down", 1, func(sc *scene) {
 			sc.unclaimed(0)

@@ -77,7 +77,7 @@ type Run struct {
 	State      RunState    `json:"state"`
 	Reason     string      `json:"reason,omitempty"`      // why it is in this state, a sentence
 	WaitReason *WaitReason `json:"wait_reason,omitempty"` // while queued
-	Position   int         `json:"position,omitempty"`    // while queued: in its cluster's queue, from 1
+	Position   int         `json:"position,omitempty"`    // while queued: in its cluster's queue, from 1; not in lists of runs
 	Phase      Phase       `json:"phase,omitempty"`       // of the current attempt
 	ExitCode   *int        `json:"exit_code,omitempty"`   // of the last command that ended
 	Stop       StopReason  `json:"stop,omitempty"`        // somebody wants it to end
@@ -125,15 +125,13 @@ type WaitCode string
 
 // Why a run waits.
 const (
-	WaitNew      WaitCode = "new"        // not looked at yet
-	WaitCapacity WaitCode = "capacity"   // no set of nodes has room for all instances now
-	WaitForeign  WaitCode = "foreign"    // it would fit but for other Nomad jobs
-	WaitAhead    WaitCode = "ahead"      // a run before it waits for the nodes it would take
-	WaitNodes    WaitCode = "no nodes"   // the cluster has no ready node
-	WaitNomad    WaitCode = "nomad"      // Nomad does not answer
-	WaitBackOff  WaitCode = "back-off"   // a failure of the platform; tried again later
-	WaitHeld     WaitCode = "held"       // somebody holds it
-	WaitRuns     WaitCode = "dependency" // it depends on other runs
+	WaitNew      WaitCode = "new"      // not looked at yet
+	WaitCapacity WaitCode = "capacity" // no set of nodes has room for all instances now
+	WaitForeign  WaitCode = "foreign"  // it would fit but for other Nomad jobs
+	WaitAhead    WaitCode = "ahead"    // runs before it wait for the nodes it would take
+	WaitNodes    WaitCode = "no nodes" // the cluster has no ready node
+	WaitNomad    WaitCode = "nomad"    // Nomad does not answer
+	WaitBackOff  WaitCode = "back-off" // a failure of the platform; tried again later
 )
 
 // WaitReason says why a run waits, with the numbers that decided it.
@@ -204,15 +202,18 @@ type Runs interface {
 	// events in one transaction, one more for each note and warning. A name that is taken is CodeConflict, a parent
 	// that does not exist CodeNotFound, one that is final CodeConflict.
 	CreateRun(ctx context.Context, r *Run, by Origin) error
-	FindRun(ctx context.Context, workspace, name string) (*Run, error)
-	ListRuns(ctx context.Context, f RunFilter) ([]*Run, error) // newest first
+	FindRun(ctx context.Context, workspace, name string) (*Run, error) // with its position
+	ListRuns(ctx context.Context, f RunFilter) ([]*Run, error)         // newest first, without positions
 	// ListQueue returns the waiting runs of a cluster, or of all for "", by
-	// cluster and position.
-	ListQueue(ctx context.Context, cluster string) ([]*Run, error)
+	// cluster and position, but no more than limit; total is how many there are.
+	ListQueue(ctx context.Context, cluster string, limit int) (runs []*Run, total int, err error)
 	// RequestStop marks the run and every run below it that is not final as
 	// wanted to end. One that is final already is CodeConflict.
 	RequestStop(ctx context.Context, workspace, name string, by Origin) error
 }
+
+// TotalHeader says, with the beginning of a list, how long all of it is.
+const TotalHeader = "Muster-Total"
 
 // RunView is a run with what it did and left.
 type RunView struct {

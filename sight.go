@@ -16,16 +16,17 @@ type Sight struct {
 
 // SeenNode is a node as Nomad lists it.
 type SeenNode struct {
-	ID       string
-	Name     string
-	Pool     string
-	Status   string // ready, down, disconnected, initializing
-	Eligible bool
-	Draining bool
-	Unusable bool // no run can start on it; Notes say why
-	Cores    Amount
-	Total    Resources // less what is reserved for the system
-	Notes    []string  // what is missing on it
+	ID        string
+	Name      string
+	Pool      string
+	Status    string // ready, down, disconnected, initializing
+	Eligible  bool
+	Draining  bool
+	Unusable  bool // no run can start on it; Notes say why
+	Cores     Amount
+	Total     Resources // less what is reserved for the system
+	Unhealthy []Devices // those of Total that do not work now
+	Notes     []string  // what is missing on it
 }
 
 // Ready reports whether runs can be placed on the node.

@@ -22,9 +22,12 @@ func showQueue(c *cli.Context) error {
 		return err
 	}
 	defer api.Close()
-	all, err := api.Queue(c.Context, c.String("cluster"))
+	all, total, err := api.Queue(c.Context, c.String("cluster"))
 	if err != nil {
 		return err
+	}
+	if total > len(all) {
+		fmt.Fprintf(c.App.ErrWriter, "the first %d of %s\n", len(all), count(total, "waiting run"))
 	}
 	return list(c, all, listing[*muster.Run]{
 		head: []string{"CLUSTER", "POSITION", "RUN", "PRIORITY", "WAITING", "REASON"},

@@ -2,6 +2,10 @@ package client
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
 
 	"github.com/muster-ml/muster"
 )
@@ -64,8 +68,20 @@ func (c *Client) Node(ctx context.Context, name string) (*muster.Node, error) {
 	return get[*muster.Node](ctx, c, nil, "nodes", name)
 }
 
-// Queue lists the waiting runs of a cluster, or of all for "", by cluster and
-// position.
-func (c *Client) Queue(ctx context.Context, cluster string) ([]*muster.Run, error) {
-	return get[[]*muster.Run](ctx, c, values("cluster", cluster), "queue")
+// Queue lists the first waiting runs of a cluster, or of all for "", by cluster
+// and position, and says how many wait in all.
+func (c *Client) Queue(ctx context.Context, cluster string) (runs []*muster.Run, total int, err error) {
+	resp, err := c.send(ctx, request{method: http.MethodGet, path: []string{"queue"}, query: values("cluster", cluster)})
+	if err != nil {
+		return nil, 0, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&runs); err != nil {
+		return nil, 0, fmt.Errorf("read the queue: %w", err)
+	}
+	total, err = strconv.Atoi(resp.Header.Get(muster.TotalHeader))
+	if err != nil {
+		return nil, 0, fmt.Errorf("read the queue's length: %w", err)
+	}
+	return runs, total, nil
 }

@@ -168,7 +168,7 @@ func (s *Server) assemble() {
 		Fence: s.Fence, Tick: s.Tick, Log: s.Log})
 	s.agents = agentapi.New(agentapi.Services{Identities: s.nomad, Claims: &claims{s.store, s.controller}, Artifacts: s.store, Blobs: s.bucket, Metrics: s.store,
 		FindRun: s.store.FindRunByID, Servers: s.servers, Changed: s.controller.Ordered, Agents: s.agentsFolder(), Logger: s.Log})
-	people := api.New(api.Services{Workspaces: s.store, Experiments: s.store, Clusters: s.store, Nodes: &nodes{s.store, s.controller}, Runs: s.store,
+	people := api.New(api.Services{Workspaces: s.store, Experiments: s.store, Clusters: s.store, Nodes: &nodes{s.store, s.controller}, Runs: &runs{s.store, s.controller.Away},
 		Attempts: s.store, Events: s.store, Artifacts: s.store, Blobs: s.bucket, Metrics: s.store, Tokens: s.store,
 		Site: s.Site, Wake: s.controller.Wake, Closing: s.closing, Logger: s.Log})
 	mux := http.NewServeMux()

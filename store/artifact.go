@@ -11,6 +11,9 @@ import (
 // PutArtifact keeps the row of an artifact.
 func (s *Store) PutArtifact(ctx context.Context, runID int64, a *muster.Artifact) error {
 	return s.inTx(ctx, "put artifact", func(t *tx) error {
+		if err := t.fence(ctx, runID, a.Attempt); err != nil {
+			return err
+		}
 		a.CreatedAt = t.now
 		_, err := t.exec(ctx, `INSERT OR REPLACE INTO artifacts (run_id, path, size, sha256, attempt, instance, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 			runID, a.Path, a.Size, a.SHA256, a.Attempt, a.Instance, micros(a.CreatedAt))

@@ -58,15 +58,22 @@ func phaseOrder(p muster.Phase) int {
 }
 
 func listInstances(ctx context.Context, q querier, launch string) ([]muster.Instance, error) {
-	instances, err := collect(ctx, q, scanInstance, `SELECT launch_id, idx, grp, node_id, node_name, placed, alloc_id, boot_id, claimed_at, reported_at, phase, result
-		FROM instances WHERE launch_id = ? ORDER BY idx`, launch)
-	next := map[string]int{}
-	for i := range instances {
-		in := &instances[i]
-		in.GroupIndex = next[in.Group]
-		next[in.Group]++
+	byLaunch, err := instancesOf(ctx, q, `launch_id = ?`, launch)
+	return byLaunch[launch], err
+}
+
+// instancesOf returns the instances of a condition by launch and index.
+func instancesOf(ctx context.Context, q querier, condition string, args ...any) (map[string][]muster.Instance, error) {
+	rows, err := collect(ctx, q, scanInstance, `SELECT launch_id, idx, grp, node_id, node_name, placed, alloc_id, boot_id, claimed_at, reported_at, phase, result
+		FROM instances WHERE `+condition+` ORDER BY launch_id, idx`, args...)
+	all, next := map[string][]muster.Instance{}, map[string]int{}
+	for _, in := range rows {
+		group := in.LaunchID + " " + in.Group
+		in.GroupIndex = next[group]
+		next[group]++
+		all[in.LaunchID] = append(all[in.LaunchID], in)
 	}
-	return instances, err
+	return all, err
 }
 
 func scanInstance(row scanner) (in muster.Instance, err error) {
@@ -90,9 +97,13 @@ func scanLaunch(row scanner) (*muster.Launch, error) {
 		timeCol{&l.ReservedAt}, timeCol{&l.DispatchedAt}, jsonCol{&l.Groups}, jsonCol{&l.Each}, &l.Run, &l.Workspace)
 }
 
+// notPurged keeps to the index of the launches that are not history, which
+// SQLite uses only where it reads the index's own words.
+const notPurged = `l.state <> 'purged' `
+
 // ListLive returns the launches that hold capacity.
 func (s *Store) ListLive(ctx context.Context) ([]*muster.Launch, error) {
-	return listLaunches(ctx, s.read, `WHERE l.state IN ('reserved', 'dispatched')`)
+	return listLaunches(ctx, s.read, notPurged+`AND l.state IN ('reserved', 'dispatched')`)
 }
 
 // FindLaunch returns a launch with its instances.
@@ -112,13 +123,16 @@ func findLaunch(ctx context.Context, q querier, id string) (*muster.Launch, erro
 	return l, err
 }
 
-// listLaunches returns the launches of a condition with their instances.
+// listLaunches returns the launches of a condition with their instances, in the
+// order of their reservations.
 func listLaunches(ctx context.Context, q querier, condition string, args ...any) ([]*muster.Launch, error) {
-	launches, err := collect(ctx, q, scanLaunch, launchColumns+condition, args...)
+	launches, err := collect(ctx, q, scanLaunch, launchColumns+`WHERE `+condition+` ORDER BY l.reserved_at, l.id`, args...)
+	if err != nil {
+		return nil, err
+	}
+	instances, err := instancesOf(ctx, q, `launch_id IN (SELECT l.id FROM launches l WHERE `+condition+`)`, args...)
 	for _, l := range launches {
-		if err == nil {
-			l.Instances, err = listInstances(ctx, q, l.ID)
-		}
+		l.Instances = instances[l.ID]
 	}
 	return launches, err
 }

@@ -26,7 +26,7 @@ func (s *Store) Claim(ctx context.Context, a *muster.Allocation, bootID string, 
 		if err != nil {
 			return err
 		}
-		in, why := claimable(l, a)
+		in, why := claimable(l, a, bootID)
 		if why != "" {
 			refused = muster.Errorf(muster.CodeConflict, "claim refused: %s", why)
 			message := fmt.Sprintf("the claim of allocation %s on node %s is refused: %s", short(a.ID), a.NodeName, why)
@@ -48,7 +48,7 @@ func (s *Store) Claim(ctx context.Context, a *muster.Allocation, bootID string, 
 
 // claimable returns the instance that the allocation may have, or why not. The
 // first case that matches tells.
-func claimable(l *muster.Launch, a *muster.Allocation) (*muster.Instance, string) {
+func claimable(l *muster.Launch, a *muster.Allocation, bootID string) (*muster.Instance, string) {
 	switch {
 	case l.State.Ended():
 		return nil, "the launch is over"
@@ -65,6 +65,10 @@ func claimable(l *muster.Launch, a *muster.Allocation) (*muster.Instance, string
 		case in.Group != a.Group || in.GroupIndex != a.Index:
 		case in.AllocID != "" && in.AllocID != a.ID:
 			return nil, fmt.Sprintf("instance %d belongs to allocation %s", in.Index, short(in.AllocID))
+		case in.AllocID != "" && in.BootID != bootID:
+			// Nomad starts a task again on a node that comes back; what the
+			// command did before is gone or half done.
+			return nil, fmt.Sprintf("node %s was restarted", a.NodeName)
 		default:
 			return in, ""
 		}
@@ -147,6 +151,9 @@ func (s *Store) keepReport(ctx context.Context, l *muster.Launch, rep *muster.Re
 		return false, err
 	}
 	return true, s.inTx(ctx, "keep report", func(t *tx) error {
+		if err := t.fence(ctx, l.RunID, l.Attempt); err != nil {
+			return err
+		}
 		known, err := readKnown(ctx, t, l.ID, in.Index)
 		if err != nil || !known.lacks(rep) {
 			return err
@@ -175,6 +182,19 @@ func (s *Store) keepReport(ctx context.Context, l *muster.Launch, rep *muster.Re
 		}
 		return t.writeReport(ctx, l, in, known, rep)
 	})
+}
+
+// fence refuses what an agent hands in for an attempt that is not the run's
+// current one, or whose launch is over by now: it may have been let in at the
+// door while that was not so.
+func (t *tx) fence(ctx context.Context, runID int64, attempt int) error {
+	var goesOn bool
+	err := t.QueryRowContext(ctx, `SELECT count(*) > 0 FROM runs r JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt
+		JOIN launches l ON l.id = a.launch_id WHERE r.id = ? AND r.attempt = ? AND l.state IN ('reserved', 'dispatched')`, runID, attempt).Scan(&goesOn)
+	if err == nil && !goesOn {
+		return muster.Errorf(muster.CodeForbidden, "the launch is over")
+	}
+	return err
 }
 
 // known is what is kept of an instance's reports.

@@ -27,7 +27,7 @@ func (s *Store) ListEvents(ctx context.Context, f muster.EventFilter) ([]*muster
 			return nil, err
 		}
 		if f.Run != "" {
-			r, err := s.FindRun(ctx, f.Workspace, f.Run)
+			r, err := findRun(ctx, s.read, f.Workspace, f.Run)
 			if err != nil {
 				return nil, err
 			}

@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,11 +23,19 @@ func (g *ledger) Backlog(ctx context.Context) (*muster.Backlog, error) {
 		cluster string
 		muster.Waiting
 	}
+	decoded := map[string][]muster.Group{} // most runs of a queue want the same
 	rows, err := collect(ctx, g.read, func(row scanner) (w waiting, err error) {
-		err = row.Scan(&w.cluster, &w.RunID, &w.Name, &w.Priority, timeCol{&w.QueuedAt}, timeCol{&w.NotBefore}, &w.BackOff, jsonCol{&w.Groups})
+		var groups string
+		err = row.Scan(&w.cluster, &w.RunID, &w.Name, &w.Priority, timeCol{&w.QueuedAt}, timeCol{&w.NotBefore}, &w.BackOff, &groups)
+		if _, known := decoded[groups]; err == nil && !known {
+			var all []muster.Group
+			err = jsonCol{&all}.Scan(groups)
+			decoded[groups] = all
+		}
+		w.Groups = decoded[groups]
 		return w, err
-	}, `SELECT cluster, id, name, priority, queued_at, not_before, reason, json_extract(spec, '$.groups') FROM runs
-		WHERE state = 'queued' AND held_by = '' AND stop = '' ORDER BY cluster, priority DESC, queued_at, id`)
+	}, `SELECT r.cluster, r.id, r.name, r.priority, r.queued_at, r.not_before, r.reason, json_extract(r.spec, '$.groups') FROM runs r `+
+		queued+`AND r.stop = '' `+inQueue)
 	if err != nil {
 		return nil, fmt.Errorf("read backlog: %w", err)
 	}
@@ -69,14 +75,21 @@ func (g *ledger) Apply(ctx context.Context, d *muster.Decision) (admitted int, e
 // wait writes the wait reasons that changed. Only a change of the kind is an
 // event; numbers move all the time.
 func (t *tx) wait(ctx context.Context, waits []muster.Wait) error {
+	if len(waits) == 0 {
+		return nil
+	}
+	kept, err := t.waitReasons(ctx)
+	if err != nil {
+		return err
+	}
 	for _, w := range waits {
-		var before muster.WaitReason
+		old, still := kept[w.RunID]
 		reason := toJSON(w.Reason)
-		err := t.QueryRowContext(ctx, `SELECT wait_reason FROM runs WHERE id = ? AND state = 'queued' AND wait_reason <> ?`, w.RunID, reason).Scan(jsonCol{&before})
-		if errors.Is(err, sql.ErrNoRows) {
+		if !still || old == reason {
 			continue
 		}
-		if err != nil {
+		var before muster.WaitReason
+		if err := (jsonCol{&before}).Scan(old); err != nil {
 			return err
 		}
 		if _, err := t.exec(ctx, `UPDATE runs SET wait_reason = ? WHERE id = ?`, reason, w.RunID); err != nil {
@@ -94,6 +107,24 @@ func (t *tx) wait(ctx context.Context, waits []muster.Wait) error {
 		}
 	}
 	return nil
+}
+
+// waitReasons returns what is kept of why runs wait, by run: in a deep queue one
+// query is done long before one for each run is.
+func (t *tx) waitReasons(ctx context.Context) (map[int64]string, error) {
+	type waiting struct {
+		id     int64
+		reason string
+	}
+	rows, err := collect(ctx, t, func(row scanner) (w waiting, err error) {
+		err = row.Scan(&w.id, &w.reason)
+		return w, err
+	}, `SELECT r.id, r.wait_reason FROM runs r `+queued)
+	kept := make(map[int64]string, len(rows))
+	for _, w := range rows {
+		kept[w.id] = w.reason
+	}
+	return kept, err
 }
 
 // admit gives a queued run its attempt, launch and reservation. ok is false

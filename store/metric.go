@@ -10,6 +10,9 @@ import (
 // LogMetrics keeps a batch once.
 func (s *Store) LogMetrics(ctx context.Context, at muster.MetricsBatch, metrics []muster.Metric, params []muster.Parameter) error {
 	return s.inTx(ctx, "log metrics", func(t *tx) error {
+		if err := t.fence(ctx, at.RunID, at.Attempt); err != nil {
+			return err
+		}
 		n, err := t.exec(ctx, `INSERT INTO metric_batches (run_id, attempt, instance, batch) VALUES (?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET batch = excluded.batch WHERE excluded.batch > batch`, at.RunID, at.Attempt, at.Instance, at.Batch)
 		if err != nil || n == 0 {

@@ -14,40 +14,54 @@ func (g *ledger) Launches(ctx context.Context, states ...muster.LaunchState) ([]
 	for i, s := range states {
 		args[i] = s
 	}
-	launches, err := listLaunches(ctx, g.read, `WHERE l.state IN (?`+strings.Repeat(`, ?`, len(args)-1)+`) ORDER BY l.reserved_at`, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read launches: %w", err)
-	}
-	var all []*muster.Execution
-	for _, l := range launches {
-		x, err := g.execution(ctx, l)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, x)
-	}
-	return all, nil
+	return g.executions(ctx, notPurged+`AND l.state IN (?`+strings.Repeat(`, ?`, len(args)-1)+`)`, args...)
 }
 
 // FindExecution returns one launch with its attempt and run.
 func (g *ledger) FindExecution(ctx context.Context, launch string) (*muster.Execution, error) {
-	l, err := g.FindLaunch(ctx, launch)
+	all, err := g.executions(ctx, `l.id = ?`, launch)
+	if err == nil && len(all) == 0 {
+		return nil, muster.Errorf(muster.CodeNotFound, "there is no launch %s", launch)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return g.execution(ctx, l)
+	return all[0], nil
 }
 
-// execution reads what a launch carries.
-func (g *ledger) execution(ctx context.Context, l *muster.Launch) (x *muster.Execution, err error) {
-	x = &muster.Execution{Launch: l}
-	if x.Run, err = scanRun(g.read.QueryRowContext(ctx, runColumns+`WHERE r.id = ?`, l.RunID)); err != nil {
-		return nil, fmt.Errorf("read run of launch %s: %w", l.ID, err)
+// executions reads the launches of a condition and what they carry: four
+// queries at one moment of the database, however many there are.
+func (g *ledger) executions(ctx context.Context, condition string, args ...any) ([]*muster.Execution, error) {
+	t, err := g.read.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("read launches: %w", err)
 	}
-	if x.Attempt, err = scanAttempt(g.read.QueryRowContext(ctx, attemptColumns+`WHERE launch_id = ?`, l.ID)); err != nil {
-		return nil, fmt.Errorf("read attempt of launch %s: %w", l.ID, err)
+	defer t.Rollback()
+	launches, err := listLaunches(ctx, t, condition, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read launches: %w", err)
 	}
-	return x, nil
+	carried := `(SELECT l.id FROM launches l WHERE ` + condition + `)`
+	attempts, err := collect(ctx, t, scanAttempt, attemptColumns+`WHERE launch_id IN `+carried, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read attempts of launches: %w", err)
+	}
+	runs, err := collect(ctx, t, scanRun, runColumns+`WHERE r.id IN (SELECT run_id FROM attempts WHERE launch_id IN `+carried+`)`, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read runs of launches: %w", err)
+	}
+	byLaunch, byID := map[string]*muster.Attempt{}, map[int64]*muster.Run{}
+	for _, a := range attempts {
+		byLaunch[a.LaunchID] = a
+	}
+	for _, r := range runs {
+		byID[r.ID] = r
+	}
+	var all []*muster.Execution
+	for _, l := range launches {
+		all = append(all, &muster.Execution{Launch: l, Attempt: byLaunch[l.ID], Run: byID[l.RunID]})
+	}
+	return all, nil
 }
 
 // Move writes what an observation found. Where the launch or the run is in

@@ -100,21 +100,18 @@ func (t *tx) describeRun(ctx context.Context, r *muster.Run, by muster.Origin) e
 	return nil
 }
 
-// position counts who is before a waiting run in its cluster's queue.
-const position = `CASE WHEN r.state <> 'queued' THEN 0 ELSE 1 + (SELECT count(*) FROM runs q WHERE q.state = 'queued' AND q.held_by = '' AND q.cluster = r.cluster
-	AND (q.priority > r.priority OR q.priority = r.priority AND (q.queued_at, q.id) < (r.queued_at, r.id))) END`
-
 const runColumns = `SELECT r.id, r.workspace_id, w.name, w.namespace, e.name, r.name, r.kind, coalesce(p.name, ''), r.display_name, r.description,
-	r.tags, r.properties, r.cluster, r.spec, r.state, r.reason, r.wait_reason, ` + position + `, r.stop, r.exit_code,
+	r.tags, r.properties, r.cluster, r.spec, r.state, r.reason, r.wait_reason, r.stop, r.exit_code,
 	r.failures, r.platform_failures, r.losses, r.not_before, r.created_at, r.queued_at, r.started_at, r.ended_at,
-	coalesce((SELECT i.phase FROM attempts a JOIN instances i ON i.launch_id = a.launch_id WHERE a.run_id = r.id AND a.number = r.attempt AND i.idx = 0 AND r.ended_at = 0), '')
-	FROM runs r JOIN workspaces w ON w.id = r.workspace_id JOIN experiments e ON e.id = r.experiment_id LEFT JOIN runs p ON p.id = r.parent_id `
+	CASE WHEN r.ended_at = 0 THEN coalesce(i.phase, '') ELSE '' END
+	FROM runs r JOIN workspaces w ON w.id = r.workspace_id JOIN experiments e ON e.id = r.experiment_id LEFT JOIN runs p ON p.id = r.parent_id
+	LEFT JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt LEFT JOIN instances i ON i.launch_id = a.launch_id AND i.idx = 0 `
 
 func scanRun(row scanner) (*muster.Run, error) {
 	r, wait := &muster.Run{}, &muster.WaitReason{}
 	var exit sql.NullInt64
 	if err := row.Scan(&r.ID, &r.WorkspaceID, &r.Workspace, &r.Namespace, &r.Experiment, &r.Name, &r.Kind, &r.Parent, &r.DisplayName, &r.Description,
-		jsonCol{&r.Tags}, jsonCol{&r.Properties}, &r.Cluster, jsonCol{&r.Spec}, &r.State, &r.Reason, jsonCol{wait}, &r.Position, &r.Stop, &exit,
+		jsonCol{&r.Tags}, jsonCol{&r.Properties}, &r.Cluster, jsonCol{&r.Spec}, &r.State, &r.Reason, jsonCol{wait}, &r.Stop, &exit,
 		&r.Failures, &r.PlatformFailures, &r.Losses, timeCol{&r.NotBefore}, timeCol{&r.CreatedAt}, timeCol{&r.QueuedAt}, timeCol{&r.StartedAt}, timeCol{&r.EndedAt},
 		&r.Phase); err != nil {
 		return nil, err
@@ -129,9 +126,15 @@ func scanRun(row scanner) (*muster.Run, error) {
 	return r, nil
 }
 
-// FindRun returns the run of that name.
+// FindRun returns the run of that name, with its position while it waits.
 func (s *Store) FindRun(ctx context.Context, workspace, name string) (*muster.Run, error) {
-	return findRun(ctx, s.read, workspace, name)
+	r, err := findRun(ctx, s.read, workspace, name)
+	if err != nil || r.State != muster.RunQueued {
+		return r, err
+	}
+	err = s.read.QueryRowContext(ctx, `SELECT 1 + count(*) FROM runs r JOIN runs q ON q.cluster = r.cluster AND q.state = 'queued' AND q.held_by = ''
+		AND (q.priority > r.priority OR q.priority = r.priority AND (q.queued_at, q.id) < (r.queued_at, r.id)) WHERE r.id = ?`, r.ID).Scan(&r.Position)
+	return r, err
 }
 
 func findRun(ctx context.Context, q querier, workspace, name string) (*muster.Run, error) {
@@ -175,10 +178,31 @@ func (s *Store) ListRuns(ctx context.Context, f muster.RunFilter) ([]*muster.Run
 	return collect(ctx, s.read, scanRun, query, args...)
 }
 
-// ListQueue returns the waiting runs by cluster and position.
-func (s *Store) ListQueue(ctx context.Context, cluster string) ([]*muster.Run, error) {
-	return collect(ctx, s.read, scanRun, runColumns+`WHERE r.state = 'queued' AND (? = '' OR r.cluster = ?)
-		ORDER BY r.cluster, r.priority DESC, r.queued_at, r.id`, cluster, cluster)
+// queued chooses the runs that stand in a queue, in the words of its index.
+const queued = `WHERE r.state = 'queued' AND r.held_by = '' `
+
+// inQueue is the order of the queues.
+const inQueue = `ORDER BY r.cluster, r.priority DESC, r.queued_at, r.id `
+
+// ListQueue returns the first of the waiting runs by cluster and position, and
+// how many wait. The list begins with the first of each cluster, so that a
+// position is found by counting along.
+func (s *Store) ListQueue(ctx context.Context, cluster string, limit int) (runs []*muster.Run, total int, err error) {
+	where, args := queued, []any{}
+	if cluster != "" {
+		where, args = queued+`AND r.cluster = ? `, append(args, cluster)
+	}
+	if err := s.read.QueryRowContext(ctx, `SELECT count(*) FROM runs r `+where, args...).Scan(&total); err != nil {
+		return nil, 0, err
+	}
+	runs, err = collect(ctx, s.read, scanRun, runColumns+where+inQueue+`LIMIT ?`, append(args, limit)...)
+	for i, r := range runs {
+		r.Position = 1
+		if i > 0 && runs[i-1].Cluster == r.Cluster {
+			r.Position += runs[i-1].Position
+		}
+	}
+	return runs, total, err
 }
 
 // RequestStop marks a run, and every run below it, as wanted to end.

@@ -11,7 +11,7 @@ import (
 )
 
 // open opens a new store with a cluster and a workspace.
-func open(t *testing.T) *Store {
+func open(t testing.TB) *Store {
 	t.Helper()
 	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "a folder"))
 	if err != nil {
@@ -23,7 +23,7 @@ func open(t *testing.T) *Store {
 	return s
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func wantCode(t *testing.T, err error, code muster.Code) {
 }
 
 // submit makes a run of one instance.
-func submit(t *testing.T, s *Store, name, parent string) *muster.Run {
+func submit(t testing.TB, s *Store, name, parent string) *muster.Run {
 	t.Helper()
 	spec := muster.Spec{Command: "true"}
 	spec.Complete()
@@ -49,7 +49,7 @@ func submit(t *testing.T, s *Store, name, parent string) *muster.Run {
 }
 
 // lead makes the test the leader.
-func lead(t *testing.T, s *Store) muster.Ledger {
+func lead(t testing.TB, s *Store) muster.Ledger {
 	t.Helper()
 	l, err := s.AcquireLease(t.Context(), "test", true)
 	must(t, err)
@@ -57,7 +57,7 @@ func lead(t *testing.T, s *Store) muster.Ledger {
 }
 
 // start takes a run to a dispatched launch.
-func start(t *testing.T, s *Store, g muster.Ledger, r *muster.Run) *muster.Execution {
+func start(t testing.TB, s *Store, g muster.Ledger, r *muster.Run) *muster.Execution {
 	t.Helper()
 	n, err := g.Apply(t.Context(), &muster.Decision{Starts: []muster.Start{{RunID: r.ID, Cluster: "c", Cores: 1000, Each: []muster.Resources{{MHz: 1000, MiB: 1000}},
 		Places: []muster.Place{{NodeID: "n1", NodeName: "node1"}}}}})
@@ -283,6 +283,7 @@ func TestWaitReasonsAreWrittenOnChange(t *testing.T) {
 func TestMetricsAreKeptOnce(t *testing.T) {
 	s := open(t)
 	r := submit(t, s, "a", "")
+	start(t, s, lead(t, s), r)
 	at := muster.MetricsBatch{RunID: r.ID, Attempt: 1}
 	log := func(batch int64, value float64, step int64) {
 		at.Batch = batch

@@ -7,11 +7,12 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/muster-ml/muster"
 )
 
-// detailed is how many runs of a queue get a reason with numbers. Those behind
+// detailed is how many runs of a queue get a reason of their own. Those behind
 // get one that does not change while they wait, so that a deep queue costs no
 // writes.
 const detailed = 100
@@ -37,7 +38,9 @@ type cluster struct {
 	nodes []node
 	ready int
 	size  muster.NodeSize // the smallest ready node; without one, the smallest
+	whole muster.NodeSize // the smallest node, were all ready
 	head  *muster.Waiting // the first run that does not fit
+	stuck map[string]bool // what found no room: while room only shrinks, neither will its equal
 }
 
 // node is a node while room on it is given away.
@@ -48,21 +51,20 @@ type node struct {
 }
 
 func newCluster(s *muster.Snapshot, in *muster.ClusterSnapshot, out *muster.Decision) *cluster {
-	c := &cluster{now: s, in: in, out: out}
-	var seen []*muster.Node
+	c := &cluster{now: s, in: in, out: out, stuck: map[string]bool{}}
+	var ready, all []*muster.Node
 	for _, n := range in.Nodes {
-		c.nodes = append(c.nodes, node{NodeSnapshot: n, free: n.Size.Sub(n.Used).Sub(n.Foreign)})
+		c.nodes = append(c.nodes, node{NodeSnapshot: n, free: n.Size.Sub(n.Used).Sub(n.Foreign).Sub(muster.Resources{Devices: n.Unhealthy})})
+		all = append(all, &muster.Node{State: muster.NodeIdle, Allocatable: n.Size})
 		if n.Ready {
-			c.ready++
-		}
-		seen = append(seen, &muster.Node{State: muster.NodeIdle, Allocatable: n.Size})
-	}
-	for i, n := range in.Nodes {
-		if c.ready > 0 && !n.Ready {
-			seen[i].State = muster.NodeUnusable
+			ready = append(ready, all[len(all)-1])
 		}
 	}
-	if size := muster.SizeOf(seen); size != nil {
+	c.ready = len(ready)
+	if size := muster.SizeOf(all); size != nil {
+		c.size, c.whole = *size, *size
+	}
+	if size := muster.SizeOf(ready); size != nil {
 		c.size = *size
 	}
 	// Nomad fills the fullest node first; holding room there too keeps plan and
@@ -85,101 +87,55 @@ func (c *cluster) decide() {
 			c.wait(w, *reason)
 			continue
 		}
-		asks := c.asks(w)
-		if places := c.place(asks, available); places != nil {
-			c.start(w, asks, places)
-			continue
+		key := keyOf(w.Groups)
+		if !c.stuck[key] {
+			asks := asks(w, c.size)
+			if places := c.place(asks, available); places != nil {
+				c.start(w, asks, places)
+				continue
+			}
+			if !c.possible(w, asks) {
+				c.out.Refusals = append(c.out.Refusals, muster.Refusal{RunID: w.RunID, Reason: c.never(asks)})
+				continue
+			}
+			c.stuck[key] = true
 		}
-		if len(c.nodes) > 0 && c.place(asks, ever) == nil {
-			c.out.Refusals = append(c.out.Refusals, muster.Refusal{RunID: w.RunID, Reason: c.never(asks)})
-			continue
+		if i < detailed {
+			c.wait(w, c.why(w))
+		} else {
+			c.wait(w, muster.WaitReason{Code: muster.WaitAhead, Message: fmt.Sprintf("more than %d runs are before it in the queue", detailed)})
 		}
-		reason := c.why(w, asks)
-		if i >= detailed {
-			reason = muster.WaitReason{Code: reason.Code, Message: fmt.Sprintf("more than %d runs are before it in the queue", detailed)}
-		}
-		c.wait(w, reason)
-		c.keepFor(w, asks)
+		c.keepFor(w)
 	}
+}
+
+// keyOf is the same for groups that want the same.
+func keyOf(groups []muster.Group) string {
+	var key []byte
+	for _, g := range groups {
+		key = strconv.AppendInt(key, int64(g.Count), 10)
+		if a := g.Ask; a != nil {
+			key = fmt.Appendf(key, " %d %d %d %q", a.Cores, a.MiB, a.GPUs, a.GPUModel)
+		}
+		key = append(key, ';')
+	}
+	return string(key)
 }
 
 // blocked says what other than capacity keeps a run from starting.
 func (c *cluster) blocked(w *muster.Waiting) *muster.WaitReason {
-	switch {
-	case w.Held != "":
-		return &muster.WaitReason{Code: muster.WaitHeld, Message: "held by " + w.Held}
-	case w.Depends != "":
-		return &muster.WaitReason{Code: muster.WaitRuns, Message: "waits for run " + w.Depends, Ahead: w.Depends}
-	case w.NotBefore.After(c.now.Now):
+	if w.NotBefore.After(c.now.Now) {
 		return &muster.WaitReason{Code: muster.WaitBackOff, Message: "tried again at " + w.NotBefore.Format("15:04:05") + " UTC: " + w.BackOff, Until: w.NotBefore}
 	}
 	return nil
 }
 
-// ask is what one instance wants.
-type ask struct {
-	group int // index into the run's groups
-	need  muster.Resources
-}
-
-// asks lists what the instances of a run want, in the order of their indexes.
-func (c *cluster) asks(w *muster.Waiting) []ask {
-	var asks []ask
-	for i, g := range w.Groups {
-		need := g.Need(c.size)
-		for range g.Count {
-			asks = append(asks, ask{i, need})
-		}
-	}
-	return asks
-}
-
-// room says what a placement may count on.
-type room func(n *node) (free muster.Resources, usable bool)
-
-// available is what may be given away now.
-func available(n *node) (muster.Resources, bool) { return n.free, n.Ready && !n.kept }
-
-// withKept is what is free, were nothing kept for the head.
-func withKept(n *node) (muster.Resources, bool) { return n.free, n.Ready }
-
-// withoutForeign is what would be free without other Nomad jobs.
-func withoutForeign(n *node) (muster.Resources, bool) {
-	return n.free.Add(n.Foreign), n.Ready && !n.kept
-}
-
-// ever is what an empty node offers, ready or not.
-func ever(n *node) (muster.Resources, bool) { return n.Size.Resources, true }
-
-// place finds a node for each ask, all different, or returns nil: never half a
-// gang. The largest asks choose first.
-func (c *cluster) place(asks []ask, from room) []*node {
-	if len(asks) > len(c.nodes) {
-		return nil
-	}
-	order := make([]int, len(asks))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Or(cmp.Compare(asks[b].need.MiB, asks[a].need.MiB), cmp.Compare(asks[b].need.MHz, asks[a].need.MHz))
-	})
-	places := make([]*node, len(asks))
-	taken := make([]bool, len(c.nodes))
-	for _, i := range order {
-		for j := range c.nodes {
-			if free, usable := from(&c.nodes[j]); usable && !taken[j] {
-				if _, short := free.Take(asks[i].need); short == nil {
-					places[i], taken[j] = &c.nodes[j], true
-					break
-				}
-			}
-		}
-		if places[i] == nil {
-			return nil
-		}
-	}
-	return places
+// possible reports whether a run could start, were every node of the cluster
+// ready, well and empty. What it asks for is measured by the nodes, and those
+// that are away have a say in that, so it may fit by either measure. Without a
+// node nothing is known.
+func (c *cluster) possible(w *muster.Waiting, now []ask) bool {
+	return len(c.nodes) == 0 || c.place(now, ever) != nil || c.place(asks(w, c.whole), ever) != nil
 }
 
 // start gives room away.
@@ -202,14 +158,14 @@ func (c *cluster) wait(w *muster.Waiting, reason muster.WaitReason) {
 
 // keepFor keeps nodes from the runs behind w, when it is the first that does
 // not fit: those on which it would fit were they empty, the emptiest first.
-func (c *cluster) keepFor(w *muster.Waiting, asks []ask) {
+func (c *cluster) keepFor(w *muster.Waiting) {
 	if c.head != nil || c.ready == 0 {
 		return
 	}
 	c.head = w
 	slices.Reverse(c.nodes)
 	defer slices.Reverse(c.nodes)
-	for _, n := range c.place(asks, func(n *node) (muster.Resources, bool) { return n.Size.Resources, n.Ready }) {
+	for _, n := range c.place(asks(w, c.size), emptied) {
 		n.kept = true
 	}
 }

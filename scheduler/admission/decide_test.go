@@ -3,6 +3,7 @@ package admission
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,7 +78,16 @@ func TestDecide(t *testing.T) {
 	foreign.Foreign = resources(1000, 512, 0)
 	down := readyNode("down", small)
 	down.Ready = false
-	gpu := readyNode("gpu", size(4, 4000, 4096, 2))
+	busyBig := readyNode("busy big", big)
+	busyBig.Used = resources(1000, 1000, 0)
+	busyBig.Used.DiskMiB = 0
+	gpu, unwell := readyNode("gpu", size(4, 4000, 4096, 2)), readyNode("unwell", size(4, 4000, 4096, 2))
+	unwell.Unhealthy = resources(0, 0, 1).Devices
+	// By memory the first group would go first, and take the node with devices.
+	unlike := []muster.Group{{Name: "memory", Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(4000)}},
+		{Name: "device", Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(100), GPUs: 1}}}
+	device, three := readyNode("device", size(4, 4000, 2048, 1)), slices.Clone(unlike)
+	three[1].Count = 2
 	for name, c := range map[string]struct {
 		s    *muster.Snapshot
 		want string
@@ -98,9 +108,13 @@ func TestDecide(t *testing.T) {
 		"a node that is down may return": {one([]muster.NodeSnapshot{down, readyNode("a", small)}, muster.Waiting{Groups: whole(2)}), "-1 capacity"},
 		"the size is the smallest":       {one([]muster.NodeSnapshot{readyNode("a", big), readyNode("b", small)}, muster.Waiting{Groups: whole(2)}), "+1@b,a"},
 		"the head keeps its nodes":       {one([]muster.NodeSnapshot{busy, readyNode("a", small)}, muster.Waiting{Groups: whole(2)}, muster.Waiting{Groups: part(1, 1, 100, 0)}), "-1 capacity | -2 ahead"},
-		"others pass beside the head":    {one([]muster.NodeSnapshot{busy, readyNode("a", small), readyNode("b", small)}, muster.Waiting{Groups: whole(3)}, muster.Waiting{Groups: whole(1)}), "-1 capacity | -2 ahead"},
+		"others pass beside the head":    {one([]muster.NodeSnapshot{busyBig, readyNode("a", small)}, muster.Waiting{Groups: part(1, 1, 8000, 0)}, muster.Waiting{Groups: part(1, 1, 100, 0)}, muster.Waiting{Groups: part(1, 1, 4090, 0)}), "+2@a | -1 capacity | -3 ahead"},
 		"back-off":                       {one([]muster.NodeSnapshot{readyNode("a", small)}, muster.Waiting{NotBefore: t0.Add(1), Groups: whole(1)}, muster.Waiting{Groups: whole(1)}), "+2@a | -1 back-off"},
-		"held":                           {one([]muster.NodeSnapshot{readyNode("a", small)}, muster.Waiting{Held: "anna", Groups: whole(1)}), "-1 held"},
+		"a small node that is down":      {one([]muster.NodeSnapshot{down, readyNode("a", big)}, muster.Waiting{Groups: whole(2)}), "-1 capacity"},
+		"a device is unwell":             {one([]muster.NodeSnapshot{unwell}, muster.Waiting{Groups: part(1, 1, 100, 2)}, muster.Waiting{Groups: whole(1)}, muster.Waiting{Groups: part(1, 1, 100, 3)}), "-1 capacity | -2 capacity | x3"},
+		"what is well is given":          {one([]muster.NodeSnapshot{unwell}, muster.Waiting{Groups: part(1, 1, 100, 1)}, muster.Waiting{Groups: part(1, 1, 100, 1)}), "+1@unwell | -2 capacity"},
+		"unlike groups":                  {one([]muster.NodeSnapshot{gpu, readyNode("plain", small)}, muster.Waiting{Groups: unlike}), "+1@plain,gpu"},
+		"one moves on for another":       {one([]muster.NodeSnapshot{gpu, readyNode("large", big), device}, muster.Waiting{Groups: three}), "+1@large,gpu,device"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := summary(Decide(c.s)); got != c.want {
@@ -130,6 +144,9 @@ func drawSnapshot(t *rapid.T) *muster.Snapshot {
 	for i := range rapid.IntRange(0, 6).Draw(t, "nodes") {
 		n := readyNode(fmt.Sprintf("n%d", i), size(4, 4000, rapid.SampledFrom([]int64{2048, 4096, 8192}).Draw(t, "mib"), rapid.Int64Range(0, 2).Draw(t, "gpus")))
 		n.Ready = rapid.IntRange(0, 9).Draw(t, "ready") > 0
+		if d := n.Size.Devices; len(d) > 0 && rapid.IntRange(0, 4).Draw(t, "unwell") == 0 {
+			n.Unhealthy = resources(0, 0, 1).Devices
+		}
 		if rapid.Bool().Draw(t, "busy") {
 			n.Used = resources(rapid.Int64Range(0, 2000).Draw(t, "used mhz"), rapid.Int64Range(0, 1024).Draw(t, "used mib"), 0)
 			n.Used.DiskMiB = 0
@@ -147,7 +164,9 @@ func drawSnapshot(t *rapid.T) *muster.Snapshot {
 		if rapid.Bool().Draw(t, "whole") {
 			w.Groups = whole(count)
 		} else {
-			w.Groups = part(count, rapid.Int64Range(1, 5).Draw(t, "cores"), rapid.Int64Range(100, 9000).Draw(t, "ask mib"), rapid.IntRange(0, 3).Draw(t, "ask gpus"))
+			for range rapid.IntRange(1, 3).Draw(t, "groups") {
+				w.Groups = append(w.Groups, part(count, rapid.Int64Range(1, 5).Draw(t, "cores"), rapid.Int64Range(100, 9000).Draw(t, "ask mib"), rapid.IntRange(0, 3).Draw(t, "ask gpus"))...)
+			}
 		}
 		if rapid.IntRange(0, 9).Draw(t, "back-off") == 0 {
 			w.NotBefore = t0.Add(time.Minute)
@@ -168,6 +187,9 @@ func TestNeverOverCapacity(t *testing.T) {
 			have[n.ID] = &sum{int64(n.Size.MHz - n.Used.MHz - n.Foreign.MHz), int64(n.Size.MiB - n.Used.MiB - n.Foreign.MiB), int64(n.Size.DiskMiB), 0}
 			for _, d := range n.Size.Devices {
 				have[n.ID].gpus += int64(d.Count)
+			}
+			for _, d := range n.Unhealthy {
+				have[n.ID].gpus -= int64(d.Count)
 			}
 		}
 		ready := map[string]bool{}
@@ -217,7 +239,7 @@ func TestWholeGangs(t *testing.T) {
 			for _, p := range start.Places {
 				nodes[p.NodeID] = true
 			}
-			if want := groups[start.RunID][0].Count; len(start.Places) != want || len(nodes) != want {
+			if want := (&muster.Spec{Groups: groups[start.RunID]}).Instances(); len(start.Places) != want || len(nodes) != want {
 				t.Fatalf("run %d of %d instances has %d places on %d nodes", start.RunID, want, len(start.Places), len(nodes))
 			}
 		}
@@ -268,43 +290,140 @@ func TestNoRunPassesAnEqualOne(t *testing.T) {
 	})
 }
 
+// drawUnlike makes a run of unlike groups on unlike nodes, where it matters who
+// goes where.
+func drawUnlike(t *rapid.T) *muster.Snapshot {
+	mib, gpus := rapid.SampledFrom([]int64{2000, 4000, 8000}), rapid.IntRange(0, 2)
+	var nodes []muster.NodeSnapshot
+	for i := range 5 {
+		nodes = append(nodes, readyNode(fmt.Sprintf("n%d", i), size(4, 4000, mib.Draw(t, "mib"), int64(gpus.Draw(t, "gpus")))))
+	}
+	var groups []muster.Group
+	for range rapid.IntRange(2, 5).Draw(t, "groups") {
+		groups = append(groups, part(1, 1, mib.Draw(t, "ask mib"), gpus.Draw(t, "ask gpus"))...)
+	}
+	return one(nodes, muster.Waiting{Groups: groups})
+}
+
+// smallest returns the size by which asks are measured.
+func smallest(nodes []muster.NodeSnapshot, readyOnly bool) muster.NodeSize {
+	var all []*muster.Node
+	for _, n := range nodes {
+		if n.Ready || !readyOnly {
+			all = append(all, &muster.Node{State: muster.NodeIdle, Allocatable: n.Size})
+		}
+	}
+	if size := muster.SizeOf(all); size != nil {
+		return *size
+	}
+	return muster.NodeSize{}
+}
+
+// tryAll reports whether needs have a node each, by trying every way.
+func tryAll(needs []muster.Resources, free []muster.Resources) bool {
+	if len(needs) == 0 {
+		return true
+	}
+	for i, f := range free {
+		if _, short := f.Take(needs[0]); short == nil && tryAll(needs[1:], slices.Delete(slices.Clone(free), i, i+1)) {
+			return true
+		}
+	}
+	return false
+}
+
+// needsOf lists what the instances of a run take of a node.
+func needsOf(groups []muster.Group, size muster.NodeSize) (needs []muster.Resources) {
+	for _, g := range groups {
+		for range g.Count {
+			needs = append(needs, g.Need(size))
+		}
+	}
+	return needs
+}
+
 // TestNothingFitsThatWaits proves that the first waiting run of a queue does
-// not wait for nothing: a brute-force search finds no place for it either.
+// not wait for nothing, and that a run is refused when, and only when, it would
+// find no place on all the cluster's nodes, ready, well and empty: a search by
+// brute force finds none either.
 func TestNothingFitsThatWaits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSnapshot(t)
+		if rapid.Bool().Draw(t, "unlike") {
+			s = drawUnlike(t)
+		}
 		d := Decide(s)
-		if len(d.Starts) > 0 || len(d.Waits) == 0 {
-			return
+		nodes := s.Clusters[0].Nodes
+		now, all := smallest(nodes, true), smallest(nodes, false)
+		if now.MHz == 0 {
+			now = all
 		}
-		w := d.Waits[0]
-		if w.Reason.Code == muster.WaitBackOff {
-			return
-		}
-		var groups []muster.Group
-		for _, q := range s.Clusters[0].Queue {
-			if q.RunID == w.RunID {
-				groups = q.Groups
-			}
-		}
-		var all []*muster.Node
-		for _, n := range s.Clusters[0].Nodes {
+		var free, empty []muster.Resources
+		for _, n := range nodes {
+			empty = append(empty, n.Size.Resources)
 			if n.Ready {
-				all = append(all, &muster.Node{State: muster.NodeIdle, Allocatable: n.Size})
+				free = append(free, n.Size.Sub(n.Used).Sub(n.Foreign).Sub(muster.Resources{Devices: n.Unhealthy}))
 			}
 		}
-		size := muster.SizeOf(all)
-		if size == nil {
-			return
+		refused := map[int64]bool{}
+		for _, r := range d.Refusals {
+			refused[r.RunID] = true
 		}
-		fits := 0
-		for _, n := range s.Clusters[0].Nodes {
-			if _, short := n.Size.Sub(n.Used).Sub(n.Foreign).Take(groups[0].Need(*size)); n.Ready && short == nil {
-				fits++
+		started := map[int64]bool{}
+		for _, start := range d.Starts {
+			started[start.RunID] = true
+		}
+		for _, w := range s.Clusters[0].Queue {
+			if started[w.RunID] || !w.NotBefore.IsZero() || len(nodes) == 0 {
+				continue
 			}
-		}
-		if fits >= groups[0].Count {
-			t.Fatalf("run %d waits (%s), and %d nodes have room for its %d instances", w.RunID, w.Reason.Message, fits, groups[0].Count)
+			if may := tryAll(needsOf(w.Groups, now), empty) || tryAll(needsOf(w.Groups, all), empty); may == refused[w.RunID] {
+				t.Fatalf("run %d may start some day: %v; refused: %v", w.RunID, may, refused[w.RunID])
+			}
+			if len(d.Starts) == 0 && tryAll(needsOf(w.Groups, now), free) && w.RunID == d.Waits[0].RunID {
+				t.Fatalf("run %d waits (%s), and there is room for all its instances", w.RunID, d.Waits[0].Reason.Message)
+			}
 		}
 	})
+}
+
+// BenchmarkDecide is a queue of 10,000 before 100 nodes that are full.
+func BenchmarkDecide(b *testing.B) {
+	var nodes []muster.NodeSnapshot
+	for i := range 100 {
+		n := readyNode(fmt.Sprint("n", i), size(4, 4000, 4096, 2))
+		n.Used = resources(4000, 4096, 2)
+		nodes = append(nodes, n)
+	}
+	queue := make([]muster.Waiting, 10_000)
+	for i := range queue {
+		queue[i].Groups = part(1, 1, int64(100+i%20), 1)
+	}
+	s := one(nodes, queue...)
+	for b.Loop() {
+		Decide(s)
+	}
+}
+
+// TestDeepQueue holds that who waits behind the hundredth has a reason that
+// stays as it is, whatever becomes of the cluster.
+func TestDeepQueue(t *testing.T) {
+	busy := readyNode("a", size(4, 4000, 4096, 0))
+	busy.Used = resources(4000, 4096, 0)
+	away := busy
+	away.Ready = false
+	queue := make([]muster.Waiting, 10_000)
+	for i := range queue {
+		queue[i].Groups = part(1, 1, int64(100+i%200), 0)
+	}
+	var before []muster.Wait
+	for _, n := range []muster.NodeSnapshot{busy, away} {
+		began := time.Now()
+		waits := Decide(one([]muster.NodeSnapshot{n}, queue...)).Waits
+		t.Logf("Decide: %s", time.Since(began))
+		if before != nil && (!reflect.DeepEqual(before[100:], waits[100:]) || reflect.DeepEqual(before[99], waits[99])) {
+			t.Errorf("the last run: %+v, then %+v", before[len(queue)-1], waits[len(queue)-1])
+		}
+		before = waits
+	}
 }

@@ -9,7 +9,8 @@ import (
 )
 
 // why says why a run does not start now. The first case that matches tells.
-func (c *cluster) why(w *muster.Waiting, asks []ask) muster.WaitReason {
+func (c *cluster) why(w *muster.Waiting) muster.WaitReason {
+	asks := asks(w, c.size)
 	if c.ready == 0 {
 		return muster.WaitReason{Code: muster.WaitNodes, Message: fmt.Sprintf("cluster %s has no ready node (%d registered)", c.in.Name, len(c.nodes))}
 	}
@@ -17,7 +18,8 @@ func (c *cluster) why(w *muster.Waiting, asks []ask) muster.WaitReason {
 		return muster.WaitReason{Code: muster.WaitAhead, Ahead: c.head.Name,
 			Message: fmt.Sprintf("there is room, kept for run %s, which is before it in the queue", c.head.Name)}
 	}
-	nearest, shortage := c.nearest(asks)
+	places := c.match(asks, available)
+	nearest, shortage := c.nearest(asks[max(slices.Index(places, nil), 0)].need)
 	if c.place(asks, withoutForeign) != nil {
 		var uses []string
 		for _, n := range c.nodes {
@@ -31,7 +33,7 @@ func (c *cluster) why(w *muster.Waiting, asks []ask) muster.WaitReason {
 	}
 	reason := muster.WaitReason{Code: muster.WaitCapacity, Shortage: shortage, Message: describe(nearest, shortage)}
 	if len(asks) > 1 {
-		reason.Message = fmt.Sprintf("%d of its %d instances would find a node now: %s", c.fitting(asks), len(asks), reason.Message)
+		reason.Message = fmt.Sprintf("%d of its %d instances would find a node now: %s", found(places), len(asks), reason.Message)
 	}
 	if c.head != nil {
 		reason.Ahead = c.head.Name
@@ -39,19 +41,13 @@ func (c *cluster) why(w *muster.Waiting, asks []ask) muster.WaitReason {
 	return reason
 }
 
-// nearest returns the usable node that lacks least for the run's first ask that
-// finds none, and what it lacks.
-func (c *cluster) nearest(asks []ask) (name string, shortage []muster.Shortage) {
-	largest := asks[0].need
-	for _, a := range asks {
-		if a.need.MiB > largest.MiB {
-			largest = a.need
-		}
-	}
+// nearest returns the usable node that lacks least for a need, and what it
+// lacks.
+func (c *cluster) nearest(need muster.Resources) (name string, shortage []muster.Shortage) {
 	var best float64
 	for i := range c.nodes {
 		n := &c.nodes[i]
-		_, short := n.free.Take(largest)
+		_, short := n.free.Take(need)
 		if !n.Ready || short == nil {
 			continue
 		}
@@ -78,16 +74,13 @@ func describe(node string, shortage []muster.Shortage) string {
 	return fmt.Sprintf("on node %s: %s", node, strings.Join(parts, "; "))
 }
 
-// fitting counts how many of the asks would find a node now.
-func (c *cluster) fitting(asks []ask) int {
-	return longest(asks, func(some []ask) bool { return c.place(some, available) != nil })
-}
-
-// longest returns the length of the longest beginning of asks that fits.
-func longest(asks []ask, fits func([]ask) bool) int {
+// found counts the places that are one.
+func found(places []*node) int {
 	n := 0
-	for n < len(asks) && fits(asks[:n+1]) {
-		n++
+	for _, p := range places {
+		if p != nil {
+			n++
+		}
 	}
 	return n
 }
@@ -97,8 +90,8 @@ func (c *cluster) never(asks []ask) string {
 	if len(asks) > len(c.nodes) {
 		return fmt.Sprintf("it can never start: it asks for %d instances, each on a node of its own, and cluster %s has %d nodes", len(asks), c.in.Name, len(c.nodes))
 	}
-	n := longest(asks, func(some []ask) bool { return c.place(some, ever) != nil })
-	need := asks[min(n, len(asks)-1)].need
+	places := c.match(asks, ever)
+	need := asks[max(slices.Index(places, nil), 0)].need
 	var best muster.Resources
 	var name string
 	for _, node := range c.nodes {
@@ -109,7 +102,7 @@ func (c *cluster) never(asks []ask) string {
 	_, shortage := best.Take(need)
 	text := fmt.Sprintf("it can never start: an instance asks for %s", amounts(need))
 	if len(shortage) == 0 {
-		return fmt.Sprintf("%s, and only %d of %d nodes of cluster %s are that large", text, n, len(asks), c.in.Name)
+		return fmt.Sprintf("%s, and cluster %s has nodes for only %d of its %d instances at once", text, c.in.Name, found(places), len(asks))
 	}
 	return fmt.Sprintf("%s, and the largest node of cluster %s, %s, has %s", text, c.in.Name, name, amounts(best))
 }

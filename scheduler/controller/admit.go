@@ -14,15 +14,14 @@ import (
 // than what it reads of the store: a launch made in between is a reservation.
 func (k *Controller) admit(ctx context.Context, ledger muster.Ledger) (time.Duration, error) {
 	seen := k.sight.Load()
+	if seen == nil || seen.stale != nil {
+		return 0, nil // Away says so; the look that is answered rings
+	}
 	backlog, err := ledger.Backlog(ctx)
 	if err != nil {
 		return 0, err
 	}
 	now := time.Now()
-	if seen == nil || seen.stale != nil {
-		_, err := ledger.Apply(ctx, waitForNomad(seen, backlog))
-		return 0, err
-	}
 	snapshot := Snapshot(seen.Sight, backlog, now)
 	admitted, err := ledger.Apply(ctx, admission.Decide(snapshot))
 	if err != nil {
@@ -34,19 +33,21 @@ func (k *Controller) admit(ctx context.Context, ledger muster.Ledger) (time.Dura
 	return nextBackOff(backlog, now), nil
 }
 
-// waitForNomad makes every waiting run say that Nomad is away.
-func waitForNomad(seen *sight, b *muster.Backlog) *muster.Decision {
-	reason := muster.WaitReason{Code: muster.WaitNomad, Message: "Nomad has not answered yet"}
-	if seen != nil {
-		reason.Message = fmt.Sprintf("Nomad does not answer; it did last at %s UTC", seen.At.UTC().Format("15:04:05"))
+// Away is what every run waits for while Nomad does not answer, and nil while
+// it does, or another server leads. It is one fact and kept in one place: to
+// write it into each waiting run, and out again, would hold up a deep queue's
+// store for minutes.
+func (k *Controller) Away() *muster.WaitReason {
+	if !k.Leading() {
+		return nil
 	}
-	d := &muster.Decision{}
-	for _, waiting := range b.Waiting {
-		for _, w := range waiting {
-			d.Waits = append(d.Waits, muster.Wait{RunID: w.RunID, Reason: reason})
-		}
+	switch seen := k.sight.Load(); {
+	case seen == nil:
+		return &muster.WaitReason{Code: muster.WaitNomad, Message: "Nomad has not answered yet"}
+	case seen.stale != nil:
+		return &muster.WaitReason{Code: muster.WaitNomad, Message: fmt.Sprintf("Nomad does not answer; it did last at %s UTC", seen.At.UTC().Format("15:04:05"))}
 	}
-	return d
+	return nil
 }
 
 // nextBackOff returns how long it is until the first back-off ends, 0 for none.
@@ -80,7 +81,7 @@ func Snapshot(s *muster.Sight, b *muster.Backlog, now time.Time) *muster.Snapsho
 	}
 	total := map[string]muster.Resources{}
 	for _, n := range s.Nodes {
-		total[n.ID] = n.Total
+		total[n.ID] = n.Total.Sub(muster.Resources{Devices: n.Unhealthy})
 	}
 	for _, l := range b.Live {
 		for _, in := range l.Instances {
@@ -98,7 +99,7 @@ func Snapshot(s *muster.Sight, b *muster.Backlog, now time.Time) *muster.Snapsho
 		for _, n := range s.Nodes {
 			if n.Pool == c.NodePool {
 				cs.Nodes = append(cs.Nodes, muster.NodeSnapshot{ID: n.ID, Name: n.Name, Ready: n.Ready(),
-					Size: muster.NodeSize{Cores: n.Cores, Resources: n.Total}, Used: used[n.ID], Foreign: foreign[n.ID]})
+					Size: muster.NodeSize{Cores: n.Cores, Resources: n.Total}, Unhealthy: n.Unhealthy, Used: used[n.ID], Foreign: foreign[n.ID]})
 			}
 		}
 		snapshot.Clusters = append(snapshot.Clusters, cs)

@@ -88,6 +88,7 @@ func TestTick(t *testing.T) {
 // waits is told so, and that all goes on by itself.
 func TestNomadAway(t *testing.T) {
 	bubble(t, 0, func(l *lab) {
+		var applied int
 		l.engine.lookErr = errors.New("connection refused")
 		l.run()
 		l.after(2*time.Minute, func() {
@@ -103,14 +104,13 @@ func TestNomadAway(t *testing.T) {
 			if len(looks) > 40 || last < 5*time.Second {
 				t.Errorf("%d looks in two minutes, at last every %s", len(looks), last)
 			}
-			r := l.ledger.runs[0]
-			if r.State != muster.RunQueued || r.WaitReason == nil || r.WaitReason.Code != muster.WaitNomad {
-				t.Errorf("the run is %s for %+v", r.State, r.WaitReason)
+			if r, w := l.ledger.runs[0], l.Away(); r.State != muster.RunQueued || w == nil || w.Code != muster.WaitNomad {
+				t.Errorf("the run is %s, and Nomad away: %+v", r.State, w)
 			}
 			l.engine.lookErr = nil
 		})
 		l.after(6*time.Second, func() {
-			if r := l.ledger.runs[0]; r.State != muster.RunStarting {
+			if r := l.ledger.runs[0]; r.State != muster.RunStarting || l.Away() != nil {
 				t.Errorf("Nomad is back, and the run is %s", r.State)
 			}
 			l.engine.lookErr = errors.New("connection refused")
@@ -118,8 +118,15 @@ func TestNomadAway(t *testing.T) {
 		})
 		l.Wake()
 		l.after(time.Second, func() {
-			if w := l.ledger.runs[1].WaitReason; w == nil || w.Code != muster.WaitNomad || !strings.Contains(w.Message, "it did last at 00:02:0") {
+			if w := l.Away(); w == nil || w.Code != muster.WaitNomad || !strings.Contains(w.Message, "it did last at 00:02:0") {
 				t.Errorf("the second run waits for %+v", w)
+			}
+			applied = len(l.ledger.applied)
+		})
+		l.Wake()
+		l.after(time.Minute, func() {
+			if n := len(l.ledger.applied) - applied; n > 0 {
+				t.Errorf("%d decisions written while Nomad is away", n)
 			}
 		})
 	}, part("a", 1), &muster.Run{Name: "later", Stop: muster.StopCancel})

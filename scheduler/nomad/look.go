@@ -61,13 +61,19 @@ func seenNode(stub *api.NodeListStub) muster.SeenNode {
 		n.Cores = muster.Whole(int64(r.Cpu.TotalCpuCores))
 		n.Total = muster.Resources{MHz: muster.Whole(r.Cpu.CpuShares), MiB: muster.Whole(r.Memory.MemoryMB), DiskMiB: muster.Whole(r.Disk.DiskMB)}
 		for _, d := range r.Devices {
-			healthy := 0
+			all := muster.Devices{Vendor: d.Vendor, Type: d.Type, Name: d.Name, Count: muster.Whole(int64(len(d.Instances)))}
+			n.Total.Devices = append(n.Total.Devices, all)
+			sick := all
+			sick.Count = 0
 			for _, i := range d.Instances {
-				if i.Healthy {
-					healthy++
+				if !i.Healthy {
+					sick.Count = sick.Count.Add(muster.Whole(1))
 				}
 			}
-			n.Total.Devices = append(n.Total.Devices, muster.Devices{Vendor: d.Vendor, Type: d.Type, Name: d.Name, Count: muster.Whole(int64(healthy))})
+			if sick.Count > 0 {
+				n.Unhealthy = append(n.Unhealthy, sick)
+				n.Notes = append(n.Notes, fmt.Sprintf("devices %s: %s of %s unhealthy", all.ID(), sick.Count, all.Count))
+			}
 		}
 		slices.SortFunc(n.Total.Devices, func(a, b muster.Devices) int { return cmp.Compare(a.ID(), b.ID()) })
 	}

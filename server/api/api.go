@@ -59,7 +59,7 @@ func New(s Services) *API {
 	a := &API{Services: s, mux: http.NewServeMux()}
 	config := huma.DefaultConfig("Muster", muster.Version)
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = base+"/openapi", "", base+"/schemas" // huma's page of documentation needs the internet
-	config.CreateHooks = nil // no $schema in answers
+	config.CreateHooks = nil                                                                       // no $schema in answers
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
 	config.Security = []map[string][]string{{"token": {}}}
 	for _, number := range []reflect.Type{reflect.TypeFor[muster.Duration](), reflect.TypeFor[muster.Amount]()} {

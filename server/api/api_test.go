@@ -230,11 +230,8 @@ func TestUploads(t *testing.T) {
 
 func TestRangesOfArtifacts(t *testing.T) {
 	d := open(t)
-	if resp, text := d.call("POST", runs, `{"name":"r","spec":{"command":"a"}}`); resp.StatusCode != 201 {
-		t.Fatal(text)
-	}
-	r, err := d.store.FindRun(t.Context(), "w", "r")
-	d.must(err)
+	r := d.submit()
+	d.lead().admit(r)
 	size, sum, err := d.bucket.Put(t.Context(), muster.ArtifactKey(r.ID, 1, 0, "outputs/x"), strings.NewReader("0123456789"))
 	d.must(err)
 	d.must(d.store.PutArtifact(t.Context(), r.ID, &muster.Artifact{Path: "outputs/x", Size: size, SHA256: sum, Attempt: 1}))

@@ -59,13 +59,34 @@ func (a *API) registerClusters() {
 		}) (*body[*muster.Node], error) {
 			return ok(a.node(ctx, in.Node))
 		})
-	handle(a, operation{"GET", "/queue", "show-queue", "List the waiting runs by cluster and position, with reasons", 200, "queue"},
-		func(ctx context.Context, in *ofCluster) (*body[[]*muster.Run], error) {
-			if err := a.checkCluster(ctx, in.Cluster); err != nil {
-				return nil, err
-			}
-			return list(a.Runs.ListQueue(ctx, in.Cluster))
-		})
+	handle(a, operation{"GET", "/queue", "show-queue", "List the waiting runs by cluster and position, with reasons", 200, "queue"}, a.showQueue)
+}
+
+// ofQueue chooses the beginning of a queue.
+type ofQueue struct {
+	Cluster string `query:"cluster" doc:"Only this cluster's."`
+	Limit   int    `query:"limit" minimum:"1" maximum:"1000" default:"1000"`
+}
+
+// queuePage is the beginning of a queue.
+type queuePage struct {
+	Total int `header:"Muster-Total" doc:"How many wait, listed or not."`
+	Body  []*muster.Run
+}
+
+// showQueue lists who waits.
+func (a *API) showQueue(ctx context.Context, in *ofQueue) (*queuePage, error) {
+	if err := a.checkCluster(ctx, in.Cluster); err != nil {
+		return nil, err
+	}
+	all, total, err := a.Runs.ListQueue(ctx, in.Cluster, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	if all == nil {
+		all = []*muster.Run{} // [], not null
+	}
+	return &queuePage{total, all}, nil
 }
 
 // checkCluster refuses a cluster that does not exist; "" stands for all.

@@ -192,6 +192,24 @@ func TestEmptyIsNotNull(t *testing.T) {
 	}
 }
 
+// TestBeginningOfQueue holds that a queue which is not listed whole says how
+// long it is.
+func TestBeginningOfQueue(t *testing.T) {
+	d := open(t)
+	for _, name := range []string{"a", "b", "c"} {
+		d.call("POST", runs, `{"name":"`+name+`","spec":{"command":"true"}}`)
+	}
+	resp, text := d.call("GET", "/api/v1/queue?limit=2", "")
+	var queue []muster.Run
+	d.must(json.Unmarshal([]byte(text), &queue))
+	if resp.Header.Get("Muster-Total") != "3" || len(queue) != 2 || queue[1].Name != "b" || queue[1].Position != 2 {
+		t.Errorf("%s of %s", text, resp.Header.Get("Muster-Total"))
+	}
+	if resp, text := d.call("GET", "/api/v1/queue?limit=1001", ""); resp.StatusCode < 400 {
+		t.Errorf("too many: %s %s", resp.Status, text)
+	}
+}
+
 // TestPagesStand reads pages while runs are added: every run that was there at
 // the first page comes once.
 func TestPagesStand(t *testing.T) {
