@@ -87,3 +87,25 @@ func TestRestartedNode(t *testing.T) {
 		t.Errorf("the last event is %s: %s", last.Kind, last.Message)
 	}
 }
+
+// TestExitCodeOfTheLastAttempt holds that a run that is tried again shows no
+// exit code before its next attempt has one.
+func TestExitCodeOfTheLastAttempt(t *testing.T) {
+	s := open(t)
+	g := lead(t, s)
+	x := start(t, s, g, submit(t, s, "a", ""))
+	_, err := s.Claim(t.Context(), allocation(x, "alloc-1"), "boot", nil)
+	must(t, err)
+	_, err = s.Report(t.Context(), x.Launch.ID, &muster.Report{Attempt: 1, Result: &muster.Result{Started: true, ExitCode: 3}})
+	must(t, err)
+	if r := state(t, s, "a"); r.ExitCode == nil || *r.ExitCode != 3 {
+		t.Fatalf("the first attempt's exit code is %v", r.ExitCode)
+	}
+	must(t, g.Move(t.Context(), x, &muster.Moves{Launch: muster.LaunchOver, Outcome: muster.OutcomeFailed, Failures: 1, Runs: []muster.RunMove{{To: muster.RunQueued}}}))
+	if r := state(t, s, "a"); r.ExitCode != nil {
+		t.Errorf("while it waits the exit code is %d", *r.ExitCode)
+	}
+	if attempts, err := s.ListAttempts(t.Context(), x.Run.ID); err != nil || attempts[0].ExitCode == nil {
+		t.Errorf("the attempt has lost its exit code: %v", err)
+	}
+}

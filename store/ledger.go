@@ -193,9 +193,9 @@ func (t *tx) moveRun(ctx context.Context, r *muster.Run, m muster.RunMove, attem
 	if m.To == muster.RunQueued {
 		wait = toJSON(muster.WaitReason{Code: muster.WaitNew, Message: m.Reason})
 	}
-	n, err := t.exec(ctx, `UPDATE runs SET state = ?, reason = ?, wait_reason = ?, ended_at = ?,
+	n, err := t.exec(ctx, `UPDATE runs SET state = ?, reason = ?, wait_reason = ?, ended_at = ?, exit_code = CASE WHEN ? = '' THEN exit_code END,
 		started_at = CASE WHEN started_at = 0 THEN ? ELSE started_at END WHERE id = ? AND state = ?`,
-		m.To, m.Reason, wait, ended, started, r.ID, r.State)
+		m.To, m.Reason, wait, ended, wait, started, r.ID, r.State)
 	if err != nil || n == 0 {
 		return err
 	}
