@@ -169,6 +169,9 @@ func showPlatform(out io.Writer, p *dev.Platform) {
 	fmt.Fprintf(w, "logs\t%s\n", filepath.Join(p.DataDir, "log"))
 	w.Flush()
 	fmt.Fprintln(out, "\nworkspace default and cluster local are there: try \"muster run submit --follow job.yml\" in another terminal. Ctrl-C stops.")
+	if usual, err := dev.DefaultFolder(); err != nil || p.DataDir != usual {
+		fmt.Fprintf(out, "there say first: export MUSTER_ADDR=%s MUSTER_TOKEN=\"$(cat '%s')\"\n", p.Addr, p.TokenFile())
+	}
 }
 
 // runCommand runs the command against the platform and returns its exit code as

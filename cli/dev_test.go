@@ -229,6 +229,21 @@ func TestDevKilled(t *testing.T) {
 	second.ends(t, 0)
 }
 
+// TestDevElsewhere finds a platform that lies where the CLI does not look by the
+// line that it prints.
+func TestDevElsewhere(t *testing.T) {
+	folder := filepath.Join(publicFolder(t), "a folder")
+	p := dev(t, publicFolder(t), "--data-dir", folder)
+	p.says(t, "there say first: ")
+	_, line, _ := strings.Cut(p.out.String(), "there say first: ")
+	shell := exec.Command("bash", "-c", strings.TrimSpace(line)+"\nexec \"$0\" workspace list", muster(t, folder).Path)
+	if out, err := shell.CombinedOutput(); err != nil || !strings.Contains(string(out), "default") {
+		t.Errorf("%q: %v: %s", line, err, out)
+	}
+	p.Process.Signal(os.Interrupt)
+	p.ends(t, 0)
+}
+
 // TestDevInterruptedTwice stops with a run that does not listen: the second
 // Ctrl-C does not wait for it.
 func TestDevInterruptedTwice(t *testing.T) {
