@@ -49,7 +49,8 @@ func TestOperator(t *testing.T) {
 	p := open(t, dev.Config{})
 	purged := p.submit(small("sleep 600", ""))
 	stopped := p.submit(small("sleep 600", ""))
-	stays := p.submit(small("sleep 15; echo done", ""))
+	signal := counter(t)
+	stays := p.submit(small("until test -s "+signal+"; do sleep 0.1; done", ""))
 	for _, name := range []string{purged, stopped, stays} {
 		p.running(name)
 	}
@@ -62,7 +63,10 @@ func TestOperator(t *testing.T) {
 	parent, _, _ := strings.Cut(staysJob, "/dispatch-")
 	var launch struct{ Meta map[string]string }
 	p.nomad("GET", "/v1/job/"+url.PathEscape(staysJob)+"?namespace="+namespace, nil, &launch)
-	p.nomad("PUT", "/v1/job/"+parent+"/dispatch?namespace="+namespace, map[string]any{"Meta": map[string]string{muster.LaunchMeta: launch.Meta[muster.LaunchMeta]}}, nil)
+	dispatchCopy := func() {
+		p.nomad("PUT", "/v1/job/"+parent+"/dispatch?namespace="+namespace, map[string]any{"Meta": map[string]string{muster.LaunchMeta: launch.Meta[muster.LaunchMeta]}}, nil)
+	}
+	dispatchCopy()
 	p.nomad("PUT", "/v1/system/gc", nil, nil)
 	began := time.Now()
 	p.start(dev.Server)
@@ -73,7 +77,15 @@ func TestOperator(t *testing.T) {
 		t.Errorf("stopped: %s", v.Reason)
 	}
 	t.Logf("the truth was told %s after the server's start", time.Since(began).Round(time.Millisecond))
-	p.eventually("the copy's claim to be refused", func() bool { return strings.Contains(p.events(stays), "is refused") }, func() string { return p.events(stays) })
+	// While the server is away the copy finds no agent to fetch, unless it is slow.
+	const removed = "was a copy that somebody dispatched by hand: it is removed"
+	p.eventually("the copy to be removed", func() bool { return strings.Contains(p.events(stays), removed) }, func() string { return p.events(stays) })
+	dispatchCopy()
+	p.eventually("the second copy's claim to be refused", func() bool { return strings.Contains(p.events(stays), "is refused") }, func() string { return p.events(stays) })
+	p.eventually("the second copy to be removed", func() bool { return strings.Count(p.events(stays), removed) == 2 }, func() string { return p.events(stays) })
+	if err := os.WriteFile(signal, []byte("end"), 0o666); err != nil {
+		t.Fatal(err)
+	}
 	if v := p.ends(stays, muster.RunSucceeded); len(v.Attempts) != 1 {
 		t.Errorf("%d attempts", len(v.Attempts))
 	}
