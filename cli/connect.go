@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,7 +29,9 @@ func connect(c *cli.Context) (*client.Client, error) {
 	if token == "" && strings.TrimSuffix(addr, "/") == strings.TrimSuffix(written, "/") {
 		token = readLine("token") // of that server; another one must not see it
 	}
-	return client.New(addr, token), nil
+	api := client.New(addr, token)
+	api.OnAway = func(err error) { fmt.Fprintf(c.App.ErrWriter, "muster: %v\n  it is tried again until it answers; Ctrl-C ends\n", err) }
+	return api, nil
 }
 
 // readLine reads a file of muster dev's data folder; "" where it has none.

@@ -44,7 +44,7 @@ func logsOfRun(c *cli.Context) error {
 		return err
 	}
 	if len(run.Attempts) == 0 {
-		fmt.Fprintf(c.App.ErrWriter, "run %s has not started: it is %s\n", o.name, run.State)
+		fmt.Fprintf(c.App.ErrWriter, "run %s has not started (%s)\n", o.name, run.State)
 		return nil
 	}
 	for _, q.Stream = range streams {

@@ -131,7 +131,7 @@ func TestBrokenConnections(t *testing.T) {
 func TestLogs(t *testing.T) {
 	p := open(t)
 	p.submitted("r")
-	if o := p.do("run", "logs", "r"); o.out != "" || o.err != "run r has not started: it is queued\n" {
+	if o := p.do("run", "logs", "r"); o.out != "" || o.err != "run r has not started (queued)\n" {
 		t.Errorf("before the start: %q %q", o.out, o.err)
 	}
 	x := p.start("r")

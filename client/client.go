@@ -19,6 +19,10 @@ import (
 
 // Client calls the people's API of one server. Its errors are *muster.Error.
 type Client struct {
+	// OnAway, where it is set, is called when a stream has lost the server and
+	// goes on trying, once until it is back.
+	OnAway func(error)
+
 	addr  string
 	token string
 	http  *http.Client

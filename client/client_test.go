@@ -101,12 +101,17 @@ func TestEventsResume(t *testing.T) {
 		}
 		fmt.Fprintf(w, ": alive\n\nid: %d\nevent: event\ndata: {\"seq\":%d}\n\nid: %d\nevent: event\ndata: {\"se", last+1, last+1, last+2)
 	})
+	told := 0
+	c.OnAway = func(error) { told++ }
 	var got []int64
 	for e, err := range c.Events(t.Context(), "w", "r", 0) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		got = append(got, e.Seq)
+	}
+	if told != 3 {
+		t.Errorf("told %d times that the server is away, want once a time", told)
 	}
 	if want := []int64{1, 2, 3}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)

@@ -95,10 +95,10 @@ type message struct {
 // ones are tried for as long as ctx lasts.
 func follow[T any](ctx context.Context, s *stream) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
-		opened, wait := false, firstBackOff
+		opened, away, wait := false, false, firstBackOff
 		for ctx.Err() == nil {
 			over, err := s.read(ctx, func(m message) (bool, error) {
-				opened, wait = true, firstBackOff
+				opened, away, wait = true, false, firstBackOff
 				if m.kind == "" {
 					return true, nil
 				}
@@ -114,6 +114,10 @@ func follow[T any](ctx context.Context, s *stream) iter.Seq2[*T, error] {
 			if err != nil && (!opened || !Temporary(err) || muster.CodeOf(err) == muster.CodeUnauthenticated) {
 				yield(nil, err)
 				return
+			}
+			if err != nil && s.OnAway != nil && !away {
+				away = true
+				s.OnAway(err)
 			}
 			select {
 			case <-ctx.Done():

@@ -213,7 +213,7 @@ func (s *Store) RequestStop(ctx context.Context, workspace, name string, by must
 			return err
 		}
 		if r.State.Final() {
-			return muster.Errorf(muster.CodeConflict, "run %s has ended: it is %s", name, r.State)
+			return muster.Errorf(muster.CodeConflict, "run %s has ended (%s)", name, r.State)
 		}
 		rows, err := collect(ctx, t, scanRun, `WITH RECURSIVE below(id) AS (SELECT ? UNION SELECT c.id FROM runs c JOIN below b ON c.parent_id = b.id) `+
 			runColumns+`WHERE r.id IN (SELECT id FROM below) AND r.ended_at = 0 AND r.stop = ''`, r.ID)

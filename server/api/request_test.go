@@ -184,7 +184,7 @@ func TestEmptyIsNotNull(t *testing.T) {
 	if _, err := d.lead().StopQueued(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if resp, text := d.call("POST", runs+"/r/cancel", ""); resp.StatusCode != http.StatusConflict || !strings.Contains(text, "run r has ended: it is cancelled") {
+	if resp, text := d.call("POST", runs+"/r/cancel", ""); resp.StatusCode != http.StatusConflict || !strings.Contains(text, "run r has ended (cancelled)") {
 		t.Errorf("cancel twice: %s %s", resp.Status, text)
 	}
 	if _, text := d.call("GET", "/api/v1/queue", ""); strings.TrimSpace(text) != "[]" {
