@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Duration is a length of time; in JSON a number of seconds.
@@ -352,8 +353,8 @@ func (r Ref) Validate() error {
 
 // CheckPath refuses a path of a file inside a run that leads out of it.
 func CheckPath(p string) error {
-	if p == "" || len(p) > 4096 || path.Clean("/"+p) != "/"+p || strings.ContainsAny(p, "\x00\\") {
-		return Errorf(CodeInvalid, "%q is not a path of a file in a run", p).WithCure("use a relative path without '.', '..' or '\\'")
+	if p == "" || len(p) > 4096 || path.Clean("/"+p) != "/"+p || strings.ContainsAny(p, "\x00\\") || !utf8.ValidString(p) {
+		return Errorf(CodeInvalid, "%q is not a path of a file in a run", p).WithCure("use a relative path in UTF-8, without '.', '..' or '\\'")
 	}
 	return nil
 }

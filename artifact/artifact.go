@@ -5,22 +5,29 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
-	"strings"
+	"sync"
 
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/fileblob" // the scheme file://
 	"gocloud.dev/gcerrors"
+	"golang.org/x/sys/unix"
 
 	"github.com/muster-ml/muster"
 )
 
 // Bucket implements muster.Blobs.
-type Bucket struct{ b *blob.Bucket }
+type Bucket struct {
+	b      *blob.Bucket
+	dir    string
+	making sync.Mutex // of folders in dir
+}
 
 // OpenFolder opens a folder as a bucket, and makes it where it is missing.
 func OpenFolder(ctx context.Context, dir string) (*Bucket, error) {
@@ -28,7 +35,7 @@ func OpenFolder(ctx context.Context, dir string) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open artifacts: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeFolder(dir); err != nil {
 		return nil, fmt.Errorf("open artifacts: %w", err)
 	}
 	// Without these the store would write into the system's temporary folder,
@@ -38,24 +45,7 @@ func OpenFolder(ctx context.Context, dir string) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open artifacts in %s: %w", dir, err)
 	}
-	return &Bucket{b}, nil
-}
-
-// maxSegment is the longest part of a key between slashes: the store writes
-// under a name that is some bytes longer first, and a file's name has 255.
-const maxSegment = 200
-
-// fit turns a key into one that a folder can hold: parts that are too long, or
-// end as the store's own files do, are named by their SHA-256 instead.
-func fit(key string) string {
-	parts := strings.Split(key, "/")
-	for i, part := range parts {
-		if len(part) > maxSegment || strings.HasSuffix(part, ".attrs") {
-			sum := sha256.Sum256([]byte(part))
-			parts[i] = "~" + hex.EncodeToString(sum[:])
-		}
-	}
-	return strings.Join(parts, "/")
+	return &Bucket{b: b, dir: dir}, nil
 }
 
 // Close closes the bucket.
@@ -63,24 +53,59 @@ func (b *Bucket) Close() error { return b.b.Close() }
 
 // Put stores what r holds. A reader that fails leaves the key as it was.
 func (b *Bucket) Put(ctx context.Context, key string, r io.Reader) (size int64, sum string, err error) {
+	name := fit(key)
+	folder := filepath.Join(b.dir, path.Dir(name))
+	if err := b.makeFolder(folder); err != nil {
+		return 0, "", notKept(key, err)
+	}
 	// Cancelling the context before Close makes the store drop what was written.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w, err := b.b.NewWriter(ctx, fit(key), &blob.WriterOptions{ContentType: "application/octet-stream"})
+	var file *os.File // that the store writes to; it syncs nothing itself
+	w, err := b.b.NewWriter(ctx, name, &blob.WriterOptions{ContentType: "application/octet-stream", BeforeWrite: func(as func(any) bool) error {
+		if !as(&file) {
+			return errors.New("the store writes no file")
+		}
+		return nil
+	}})
 	if err != nil {
-		return 0, "", fmt.Errorf("keep %s: %w", key, err)
+		return 0, "", notKept(key, err)
 	}
 	hash := sha256.New()
-	size, err = io.Copy(io.MultiWriter(w, hash), r)
+	if size, err = io.Copy(io.MultiWriter(w, hash), r); err == nil {
+		err = file.Sync()
+	}
 	if err != nil {
 		cancel()
 		w.Close()
 		return 0, "", fmt.Errorf("keep %s: %w", key, err)
 	}
 	if err := w.Close(); err != nil {
+		return 0, "", notKept(key, err)
+	}
+	if err := syncFolder(folder); err != nil {
 		return 0, "", fmt.Errorf("keep %s: %w", key, err)
 	}
 	return size, hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// makeFolder makes a folder in the bucket. One at a time: nobody is to find a
+// folder that another has made and not yet synced.
+func (b *Bucket) makeFolder(dir string) error {
+	b.making.Lock()
+	defer b.making.Unlock()
+	return makeFolder(dir)
+}
+
+// notKept tells a key that stands in the way of another, or is stood in the way
+// of, from other errors: no later try cures that.
+func notKept(key string, err error) error {
+	for _, no := range []error{unix.ENOTDIR, unix.EISDIR, unix.EEXIST, unix.ENAMETOOLONG} {
+		if errors.Is(err, no) {
+			return muster.Errorf(muster.CodeInvalid, "%s cannot be kept: %v", key, no).WithCure("use another name: no file can be kept below a file, nor in the place of a folder")
+		}
+	}
+	return fmt.Errorf("keep %s: %w", key, err)
 }
 
 // Open returns the bytes of a key from offset on.
@@ -103,7 +128,7 @@ func (b *Bucket) Size(ctx context.Context, key string) (int64, error) {
 
 // notFound tells a key that is missing from other errors.
 func notFound(key string, err error) error {
-	if gcerrors.Code(err) == gcerrors.NotFound {
+	if gcerrors.Code(err) == gcerrors.NotFound || errors.Is(err, unix.ENOTDIR) {
 		return muster.Errorf(muster.CodeNotFound, "nothing is kept under %s", key)
 	}
 	return fmt.Errorf("read %s: %w", key, err)

@@ -1,7 +1,9 @@
 package artifact
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -41,23 +43,83 @@ func TestPutAndOpen(t *testing.T) {
 	}
 }
 
-// TestNames keeps what a folder could not under its own name.
+// TestNames keeps what a folder could not under its own name, each apart from
+// all others.
 func TestNames(t *testing.T) {
 	b, _ := open(t)
-	for _, key := range []string{"runs/1/x.attrs", "runs/1/" + strings.Repeat("n", 255), "runs/1/" + strings.Repeat("ü", 120) + "/deep.attrs", "runs/1/a b%2f?*\\"} {
-		if _, _, err := b.Put(t.Context(), key, strings.NewReader(key)); err != nil {
-			t.Error(err)
-			continue
+	long := strings.Repeat("deep/", 800)
+	keys := []string{"x", "x.attrs", "y", "y.attrs/z", hashed("x.attrs"), hashed(hashed("x.attrs")), "a b%2f?*\\#", "~tmp", "new\nline", "new__0xa__line",
+		"up../b", "up../c", "\xff", "\xfe", "\ufffd", strings.Repeat("n", 234), strings.Repeat("n", 255), strings.Repeat("ü", 120) + "/deep.attrs",
+		strings.Repeat("\x01/", 2000), long + "one", long + "two", hashed("runs/1/2/0/artifacts/" + long + "one")}
+	for _, key := range keys {
+		if _, _, err := b.Put(t.Context(), "runs/1/2/0/artifacts/"+key, strings.NewReader(key)); err != nil {
+			t.Errorf("%.100q: %v", key, err)
 		}
-		r, err := b.Open(t.Context(), key, 0)
-		if err != nil {
-			t.Error(err)
-			continue
+	}
+	for _, key := range keys {
+		if n, err := b.Size(t.Context(), "runs/1/2/0/artifacts/"+key); n != int64(len(key)) || err != nil {
+			t.Errorf("%.100q: %d bytes, %v", key, n, err)
 		}
-		got, err := io.ReadAll(r)
-		if r.Close(); err != nil || string(got) != key {
-			t.Errorf("%s: %q, %v", key, got, err)
+		if got := read(t, b, "runs/1/2/0/artifacts/"+key); got != key {
+			t.Errorf("%.100q holds %.100q", key, got)
 		}
+	}
+}
+
+// read returns what a key holds.
+func read(t *testing.T, b *Bucket, key string) string {
+	t.Helper()
+	r, err := b.Open(t.Context(), key, 0)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	defer r.Close()
+	got, err := io.ReadAll(r)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(got)
+}
+
+// TestInTheWay refuses a file where a folder is needed, and the other way
+// round, for good.
+func TestInTheWay(t *testing.T) {
+	b, _ := open(t)
+	for _, key := range []string{"file", "folder/x"} {
+		if _, _, err := b.Put(t.Context(), key, strings.NewReader("1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, key := range []string{"file/x", "file/x/y", "folder"} {
+		if _, _, err := b.Put(t.Context(), key, strings.NewReader("2")); muster.CodeOf(err) != muster.CodeInvalid {
+			t.Errorf("Put of %s: %v", key, err)
+		}
+		if _, err := b.Size(t.Context(), key); muster.CodeOf(err) != muster.CodeNotFound {
+			t.Errorf("Size of %s: %v", key, err)
+		}
+	}
+	if got := read(t, b, "file") + read(t, b, "folder/x"); got != "11" {
+		t.Errorf("what was there first is %q", got)
+	}
+}
+
+// BenchmarkPut tells what it costs to keep a log chunk durably.
+func BenchmarkPut(b *testing.B) {
+	bucket, err := OpenFolder(b.Context(), b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer bucket.Close()
+	for _, size := range []int{100, 256 << 10} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			chunk := bytes.Repeat([]byte("x"), size)
+			for i := 0; b.Loop(); i++ {
+				if _, _, err := bucket.Put(b.Context(), muster.LogID{RunID: int64(size), Stream: muster.Stdout}.ChunkKey(int64(i)), bytes.NewReader(chunk)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -334,6 +335,23 @@ func TestArtifacts(t *testing.T) {
 	}
 	if len(m.files) != 2 {
 		t.Errorf("%d artifacts, want 2", len(m.files))
+	}
+}
+
+// full is a store in which a file stands where a folder is needed.
+type full struct{ muster.Blobs }
+
+func (full) Put(context.Context, string, io.Reader) (int64, string, error) {
+	return 0, "", muster.Errorf(muster.CodeInvalid, "runs/1 cannot be kept")
+}
+
+// TestArtifactInTheWay looks that a file that can never be kept is refused for
+// good, by its own name.
+func TestArtifactInTheWay(t *testing.T) {
+	_, _, server := door(t, func(s *agentapi.Services) { s.Blobs = full{s.Blobs} })
+	status, body := ask(t, server, "a0", "PUT", "launches/a/instances/0/artifacts/outputs/m", "model", muster.ContentSHA256Header, digest("model"))
+	if status != 400 || !strings.Contains(body, "outputs/m cannot be kept beside") || !strings.Contains(body, "another name") {
+		t.Errorf("%d %s", status, body)
 	}
 }
 

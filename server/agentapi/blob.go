@@ -115,6 +115,8 @@ func (a *API) putArtifact(w http.ResponseWriter, r *http.Request, c *caller) err
 		return muster.Errorf(muster.CodeInvalid, "%s arrived with another content than its digest says", name).WithCure("send it again")
 	case errTooLarge(err):
 		return muster.Errorf(muster.CodeTooLarge, "%s is larger than %d bytes", name, a.MaxArtifact)
+	case muster.CodeOf(err) == muster.CodeInvalid:
+		return muster.Errorf(muster.CodeInvalid, "%s cannot be kept beside what is kept already: where one is a file, the other needs a folder", name).WithCure("give it another name")
 	case err != nil:
 		return fmt.Errorf("keep artifact: %w", err)
 	}
