@@ -30,7 +30,9 @@ func connect(c *cli.Context) (*client.Client, error) {
 		token = readLine("token") // of that server; another one must not see it
 	}
 	api := client.New(addr, token)
-	api.OnAway = func(err error) { fmt.Fprintf(c.App.ErrWriter, "muster: %v\n  it is tried again until it answers; Ctrl-C ends\n", err) }
+	api.OnAway = func(err error) {
+		fmt.Fprintf(c.App.ErrWriter, "muster: %v\n  it is tried again until it answers; Ctrl-C ends\n", err)
+	}
 	return api, nil
 }
 

@@ -54,6 +54,19 @@ func Temporary(err error) bool {
 	return false
 }
 
+// Failed reports whether a server was reached that then met an error of its
+// own: unlike one that is away, it may do so for ever.
+func Failed(err error) bool {
+	_, failed := errors.AsType[serverError](err)
+	return failed
+}
+
+// serverError is a server's answer that it met an error of its own.
+type serverError struct{ error }
+
+// Unwrap returns what the server said.
+func (e serverError) Unwrap() error { return e.error }
+
 // Reached returns when a server last accepted a call; zero for never.
 func (a *Agent) Reached() time.Time {
 	a.mu.Lock()
@@ -273,5 +286,9 @@ func agentProblem(server string, resp *http.Response) error {
 	if err := json.Unmarshal(text, &p); err != nil || p.Code == "" {
 		return muster.Errorf(muster.CodeUnreachable, "%s answered %s, and not as a Muster server does", server, resp.Status)
 	}
-	return &muster.Error{Code: muster.Code(p.Code), Message: p.Detail, Field: p.Field, Cure: p.Cure}
+	said := &muster.Error{Code: muster.Code(p.Code), Message: p.Detail, Field: p.Field, Cure: p.Cure}
+	if said.Code == muster.CodeInternal {
+		return serverError{said}
+	}
+	return said
 }

@@ -75,8 +75,10 @@ func (a *agent) run() int {
 	work, stop := context.WithCancelCause(life)
 	a.stop, a.end = stop, end
 	a.obeySignals()
+	fence := newFence(a.config, a.client.Reached)
+	a.notes = append(a.notes, fence.lacks(a.config)...)
 	go func() {
-		if err := newFence(a.config, a.client.Reached).watch(life); err != nil {
+		if err := fence.watch(life); err != nil {
 			end(err)
 		}
 	}()

@@ -29,6 +29,13 @@ func (a *agent) command(life, work context.Context) *muster.Result {
 	if err != nil {
 		return resultOf(err)
 	}
+	token, err := a.config.token()
+	if err != nil {
+		return resultOf(fmt.Errorf("read workload identity: %w", err))
+	}
+	if err := a.folder.writeToken(token); err != nil {
+		return resultOf(err)
+	}
 	stdout, err := a.openLog(life, muster.Stdout)
 	if err != nil {
 		return resultOf(err)
@@ -54,6 +61,7 @@ func (a *agent) command(life, work context.Context) *muster.Result {
 	a.keepShipping("metrics", func() error {
 		return (&metricFile{file: file, send: metrics.Send, note: a.reporter.note}).tail(life, p.ended)
 	})
+	a.shipping.Go(func() { a.renewToken(token, p.ended) })
 	early := a.await(life, work, p)
 	return a.result(p, early, memory)
 }

@@ -94,6 +94,10 @@ func (c *config) token() (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
+// taskAPI is where Nomad's client answers the allocation's calls. Nomad makes no
+// socket where its path would be too long.
+func (c *config) taskAPI() string { return filepath.Join(c.secrets, "api.sock") }
+
 // account is whose rights the command has.
 type account struct {
 	name     string

@@ -7,7 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"path/filepath"
+	"os"
 	"strings"
 	"time"
 
@@ -29,6 +29,14 @@ type fence struct {
 // is dead before anybody takes it for lost.
 func newFence(c *config, reached func() time.Time) *fence {
 	return &fence{limit: c.fence * 9 / 10, reached: reached, nomad: nomadAnswers(c)}
+}
+
+// lacks returns what is to be known where Nomad cannot be asked.
+func (f *fence) lacks(c *config) (notes []string) {
+	if _, err := os.Stat(c.taskAPI()); err != nil {
+		notes = append(notes, fmt.Sprintf("this node has no Nomad Task API socket: a Muster server that is away for %s stops the command", f.limit))
+	}
+	return notes
 }
 
 // watch returns errFenced when the fence time is over, or nil when ctx ends.
@@ -81,7 +89,7 @@ func uptime() time.Duration {
 // API of this node's client, who leads them. A client that has lost its servers
 // gives no such answer.
 func nomadAnswers(c *config) func(ctx context.Context) bool {
-	socket := filepath.Join(c.secrets, "api.sock")
+	socket := c.taskAPI()
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}

@@ -30,6 +30,7 @@ const (
 	partTmp     = "tmp"
 	partBin     = "bin"
 	partMetrics = "metrics.jsonl"
+	partToken   = "token"
 	partLock    = "lock"
 	partKept    = "kept" // a file that says: the spool holds what was never acknowledged
 )

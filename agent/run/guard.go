@@ -42,6 +42,7 @@ type order struct {
 type guardEvent struct {
 	PID        int
 	Error      string
+	TooLong    bool // the error is that the command or its variables are
 	ExitCode   int
 	Signal     int
 	CPUSeconds float64
@@ -63,7 +64,7 @@ func guard() int {
 	in, out := bufio.NewReader(os.NewFile(ordersFD, "orders")), json.NewEncoder(os.NewFile(eventsFD, "events"))
 	pid, err := startGuarded(in)
 	if err != nil {
-		_ = out.Encode(guardEvent{Error: err.Error()})
+		_ = out.Encode(guardEvent{Error: err.Error(), TooLong: errors.Is(err, unix.E2BIG)})
 		return 1
 	}
 	_ = out.Encode(guardEvent{PID: pid}) // an agent that is gone is seen by its orders' end

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,8 @@ type outputFile struct {
 }
 
 // uploadOutputs sends what the command left, whether it ended well or not. It
-// returns what could not be kept.
+// returns what could not be kept: a file that the server refuses for what it is
+// does not hold back the others.
 func (a *agent) uploadOutputs(ctx context.Context) error {
 	root, err := os.OpenRoot(a.folder.view)
 	if err != nil {
@@ -84,10 +86,18 @@ func (a *agent) uploadOutputs(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var senders sync.WaitGroup
+	var refused error
+	var first sync.Once
 	for range sending {
 		senders.Go(func() {
 			for f := range files {
-				if err := a.sendOutput(ctx, folder, f); err != nil {
+				err := a.sendOutput(ctx, folder, f)
+				switch muster.CodeOf(err) {
+				case "":
+				case muster.CodeInvalid, muster.CodeTooLarge:
+					a.reporter.note(err.Error())
+					first.Do(func() { refused = err })
+				default:
 					cancel(err)
 				}
 			}
@@ -96,7 +106,7 @@ func (a *agent) uploadOutputs(ctx context.Context) error {
 	a.collect(ctx, root, files)
 	close(files)
 	senders.Wait()
-	return context.Cause(ctx)
+	return cmp.Or(context.Cause(ctx), refused)
 }
 
 // sendOutput sends one file. One that may not be kept is told of.

@@ -69,6 +69,7 @@ type platform struct {
 	spec    muster.Spec
 	gang    int // instances, if more than one
 	refuse  error
+	unkept  string // an artifact that the server refuses to keep
 	changed chan struct{}
 	blobs   map[string][]byte
 	files   map[string]*muster.Artifact
@@ -160,9 +161,9 @@ func (p *platform) findRun(context.Context, int64) (*muster.Run, error) {
 	return &muster.Run{ID: 7, WorkspaceID: 3, Spec: p.spec}, nil
 }
 
-// Identify knows one token.
+// Identify knows one token, and what it is renewed to.
 func (p *platform) Identify(_ context.Context, token string) (*muster.Allocation, error) {
-	if token != "token of "+p.alloc {
+	if token != "token of "+p.alloc && token != "token of "+p.alloc+" renewed" {
 		return nil, muster.Errorf(muster.CodeUnauthenticated, "forged")
 	}
 	return &muster.Allocation{ID: p.alloc, Launch: "launch1", Group: "main"}, nil
@@ -218,6 +219,9 @@ func (p *platform) Put(_ context.Context, key string, r io.Reader) (int64, strin
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.unkept != "" && strings.HasSuffix(key, p.unkept) {
+		return 0, "", muster.Errorf(muster.CodeInvalid, "it stands in the way")
+	}
 	p.blobs[key] = data
 	sum := sha256.Sum256(data)
 	return int64(len(data)), hex.EncodeToString(sum[:]), nil

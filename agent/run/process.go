@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/muster-ml/muster"
 )
 
 // process is the command, seen from the agent through its guard.
@@ -72,11 +75,27 @@ func (p *process) begin(o order, events *bufio.Reader) error {
 		return fmt.Errorf("give order to guard: %w", err)
 	}
 	e, err := readEvent(events)
+	if e.TooLong {
+		return tooLong(o)
+	}
 	if err != nil {
 		return fmt.Errorf("hear from guard: %w", err)
 	}
 	p.pid = e.PID
 	return nil
+}
+
+// tooLong says what of an order is longest, where the kernel starts nothing so
+// long. It is the command's fault: it would be so on every node.
+func tooLong(o order) *failure {
+	what, size := "the command", len(o.Args[len(o.Args)-1])
+	for _, pair := range o.Env {
+		if name, _, _ := strings.Cut(pair, "="); len(pair) > size {
+			what, size = "the variable "+name, len(pair)
+		}
+	}
+	return failed(muster.FaultCommand, "the command cannot be started: it and each variable may have 128 KiB, all together a few MiB, and %s has %d KiB: "+
+		"hand long texts over in a file", what, size>>10)
 }
 
 // readEvent reads what the guard tells next.

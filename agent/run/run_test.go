@@ -93,13 +93,17 @@ func TestRun(t *testing.T) {
 func checkUser(t *testing.T, p *platform, as who) {
 	t.Helper()
 	uid := strings.TrimSpace(p.file("outputs/uid.txt"))
-	switch {
+	last := len(p.notes) - 1
+	if last < 0 || p.notes[last] != "this node has no Nomad Task API socket: a Muster server that is away for 4m30s stops the command" {
+		t.Fatalf("of Nomad's Task API it told %q", p.notes)
+	}
+	switch lacks := p.notes[:last]; {
 	case as.name == "root" && uid != "65534":
 		t.Errorf("the command ran as user %s", uid)
-	case as.name == "root" && len(p.notes) > 0:
-		t.Errorf("as root it lacks %q", p.notes)
-	case as.name == "user" && (len(p.notes) != 1 || !strings.HasPrefix(p.notes[0], "not root: ")):
-		t.Errorf("as a user it told %q", p.notes)
+	case as.name == "root" && len(lacks) > 0:
+		t.Errorf("as root it lacks %q", lacks)
+	case as.name == "user" && (len(lacks) != 1 || !strings.HasPrefix(lacks[0], "not root: ")):
+		t.Errorf("as a user it told %q", lacks)
 	}
 }
 
@@ -112,7 +116,7 @@ func checkEnvironment(t *testing.T, env string) {
 			t.Errorf("the environment lacks %s:\n%s", want, env)
 		}
 	}
-	for _, want := range []string{"MUSTER_ADDR=http://127.0.0.1:", "MUSTER_TOKEN=token of alloc-", "AZUREML_DATAREFERENCE_set=/", "AZ_BATCHAI_INPUT_set=/", "AZ_BATCHAI_OUTPUT_model=/", "TMPDIR=/"} {
+	for _, want := range []string{"MUSTER_ADDR=http://127.0.0.1:", "MUSTER_TOKEN=token of alloc-", "MUSTER_TOKEN_FILE=/", "AZUREML_DATAREFERENCE_set=/", "AZ_BATCHAI_INPUT_set=/", "AZ_BATCHAI_OUTPUT_model=/", "TMPDIR=/"} {
 		if !strings.Contains("\n"+env, "\n"+want) {
 			t.Errorf("the environment lacks %s…", want)
 		}
@@ -158,6 +162,19 @@ func TestFailureKeepsOutputs(t *testing.T) {
 	})
 }
 
+// TestRefusedOutput looks at one file that the server refuses among others.
+func TestRefusedOutput(t *testing.T) {
+	p := newPlatform(t, muster.Spec{Command: "for i in 0 1 2 3 4 5 6 7 8 9; do touch outputs/$i; done"})
+	p.unkept = "outputs/0"
+	p.start(users(t)[0]).exit()
+	if res := p.last().Result; res == nil || res.Fault != muster.FaultUpload || !strings.HasPrefix(res.Failure, "upload outputs/0: outputs/0 cannot be kept") {
+		t.Errorf("result %+v", res)
+	}
+	if got := p.fileNames(); len(got) != 9 {
+		t.Errorf("kept %q", got)
+	}
+}
+
 // TestSignal looks at a command that is killed.
 func TestSignal(t *testing.T) {
 	p := newPlatform(t, muster.Spec{Command: "kill -SEGV $$"})
@@ -167,6 +184,45 @@ func TestSignal(t *testing.T) {
 	if res := p.last().Result; res == nil || res.ExitCode != 139 || res.Signal != "SIGSEGV" {
 		t.Errorf("result %+v", res)
 	}
+}
+
+// TestTooLong looks at a variable that the kernel refuses to hand over.
+func TestTooLong(t *testing.T) {
+	p := newPlatform(t, muster.Spec{Command: "true", Variables: map[string]string{"BIG": strings.Repeat("x", 200<<10)}})
+	as := users(t)[0]
+	if code := p.start(as).exit(); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	if res := p.last().Result; res == nil || res.Started || res.Fault != muster.FaultCommand || !strings.Contains(res.Failure, "and the variable BIG has 200 KiB: hand long texts over in a file") {
+		t.Errorf("result %+v", res)
+	}
+	p.gone(as)
+}
+
+// TestTokenFile looks that the command can read the token that Nomad renews
+// while it runs, and that no other user can.
+func TestTokenFile(t *testing.T) {
+	eachUser(t, func(t *testing.T, as who) {
+		p := newPlatform(t, muster.Spec{Command: `
+			test "$(cat $MUSTER_TOKEN_FILE)" = "$MUSTER_TOKEN" && stat -c '%a %u' $MUSTER_TOKEN_FILE
+			until grep -q renewed $MUSTER_TOKEN_FILE; do sleep 0.05; done
+			cat $MUSTER_TOKEN_FILE; stat -c ' %a %u' $MUSTER_TOKEN_FILE; id -u`})
+		secrets := openDir(t)
+		jwt := filepath.Join(secrets, "nomad_muster.jwt")
+		must(t, os.WriteFile(jwt, []byte("token of "+p.alloc), 0o644))
+		a := p.start(as, "NOMAD_SECRETS_DIR="+secrets)
+		p.begun()
+		must(t, os.WriteFile(jwt, []byte("token of "+p.alloc+" renewed"), 0o644))
+		if code := a.exit(); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		lines := strings.Split(p.log(muster.Stdout), "\n")
+		uid := lines[len(lines)-2]
+		if want := []string{"400 " + uid, "token of " + p.alloc + " renewed 400 " + uid, uid, ""}; !slices.Equal(lines, want) {
+			t.Errorf("it read %q, want %q", lines, want)
+		}
+		p.gone(as)
+	})
 }
 
 // TestInputFaults looks whose fault an input is that cannot be brought.
@@ -238,6 +294,7 @@ func TestHostileOutputs(t *testing.T) {
 		echo good > good.txt; ln -s ../good.txt outputs/inside
 		echo "odd" > 'outputs/a b%2F?#ü.txt'; echo back > 'outputs/a\b'
 		ln -s ` + secret + ` ${{outputs.model}}
+		touch "outputs/$(printf 'latin\377')"
 		rm -rf ${{outputs.swap}}; ln -s /etc ${{outputs.swap}}
 		chmod 0 good.txt
 		echo done > ${{outputs.data}}/done`})
@@ -252,7 +309,7 @@ func TestHostileOutputs(t *testing.T) {
 	if got := p.fileNames(); !slices.Equal(got, want) {
 		t.Errorf("kept %q, want %q", got, want)
 	}
-	for _, name := range []string{"outputs/absolute", "outputs/relative", "outputs/folder", "outputs/pipe", "outputs/loop", "model", `a\\b`} {
+	for _, name := range []string{"outputs/absolute", "outputs/relative", "outputs/folder", "outputs/pipe", "outputs/loop", "model", `a\\b`, `latin\xff`} {
 		if !p.noted(name) {
 			t.Errorf("it did not say that %s is not kept: %q", name, p.last().Notes)
 		}

@@ -91,6 +91,7 @@ func (a *agent) addIdentity(vars map[string]string) {
 	if token, err := a.config.token(); err == nil {
 		vars["MUSTER_TOKEN"] = token
 	}
+	vars["MUSTER_TOKEN_FILE"] = a.folder.path(partToken) // renewed
 }
 
 // addData adds where inputs and outputs are.

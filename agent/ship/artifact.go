@@ -1,6 +1,7 @@
 package ship
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,13 +10,14 @@ import (
 	"io"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/muster-ml/muster"
 	"github.com/muster-ml/muster/client"
 )
 
-// maxFailures is how often a server may fail to keep one file, for some minutes.
-const maxFailures = 60
+// DefaultPatience is how long a server may fail to keep one file.
+const DefaultPatience = 10 * time.Minute
 
 // ErrNotKept says that a file is not one that is kept: a link that leads out,
 // something special, or a file that the run's user could not read.
@@ -28,6 +30,7 @@ var ErrNotKept = errors.New("not kept")
 type Folder struct {
 	Root     *os.Root
 	UID, GID int
+	Patience time.Duration // how long a server may fail to keep one of them; 0 is DefaultPatience
 }
 
 // open opens a regular file.
@@ -61,7 +64,9 @@ func (f Folder) check(info os.FileInfo) error {
 }
 
 // Send hands in the file name of the folder as the artifact at path, and tries
-// again until it is kept or refused. ErrNotKept is not worth the run's end.
+// again until it is kept or refused, or the server has failed at it for too
+// long: the node is not to be held for ever. A server that is away comes back
+// some time. ErrNotKept is not worth the run's end.
 func (f Folder) Send(ctx context.Context, agent *client.Agent, name, path string) error {
 	size, sum, err := f.digest(name)
 	if err != nil {
@@ -71,14 +76,17 @@ func (f Folder) Send(ctx context.Context, agent *client.Agent, name, path string
 		file, _, err := f.open(name)
 		return file, err
 	}}
-	failures := 0
+	patience := cmp.Or(f.Patience, DefaultPatience)
+	var since time.Time // when the server began to fail
 	return Retry(ctx, func(ctx context.Context) error {
 		_, err := agent.PutArtifact(ctx, file)
-		if muster.CodeOf(err) != muster.CodeInternal {
-			return err // a server that is away comes back some time
-		}
-		if failures++; failures == maxFailures {
-			return muster.Errorf(muster.CodeRefused, "%s: the server failed to keep it %d times, at last: %v", path, failures, err)
+		switch now := time.Now(); {
+		case !client.Failed(err):
+			since = time.Time{}
+		case since.IsZero():
+			since = now
+		case now.Sub(since) >= patience:
+			return muster.Errorf(muster.CodeRefused, "the server has failed to keep it for %s, at last: %v", patience, err)
 		}
 		return err
 	})

