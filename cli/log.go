@@ -37,6 +37,9 @@ func logsOfRun(c *cli.Context) error {
 	if c.Bool("follow") {
 		ctx, stop := signal.NotifyContext(c.Context, os.Interrupt)
 		defer stop()
+		if to, ok := c.App.ErrWriter.(*os.File); !ok || !isTerminal(to) {
+			o.api.OnAway = nil // a file behind stderr gets the run's own and nothing else
+		}
 		return f.logs(ctx, q)
 	}
 	run, err := o.api.Run(c.Context, o.workspace, o.name)
