@@ -3,7 +3,7 @@ package muster
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"math/big"
+	mathrand "math/rand/v2"
 	"regexp"
 	"strings"
 )
@@ -82,13 +82,7 @@ func GenerateName() string {
 }
 
 // pick returns a random one of words.
-func pick(words []string) string {
-	n, err := rand.Int(rand.Reader, big.NewInt(int64(len(words))))
-	if err != nil {
-		panic("muster: the system gives no random numbers: " + err.Error())
-	}
-	return words[n.Int64()]
-}
+func pick(words []string) string { return words[mathrand.IntN(len(words))] }
 
 // RandomID returns n random bytes in hex.
 func RandomID(n int) string {
