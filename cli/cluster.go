@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/client"
 )
 
 // clusterCommand is about clusters.
@@ -54,19 +55,7 @@ func sizeOf(s *muster.NodeSize) string {
 }
 
 func listClusters(c *cli.Context) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	api, err := connect(c)
-	if err != nil {
-		return err
-	}
-	defer api.Close()
-	all, err := api.Clusters(c.Context)
-	if err != nil {
-		return err
-	}
-	return list(c, all, listing[*muster.Cluster]{
+	return listAll(c, func(api *client.Client) ([]*muster.Cluster, error) { return api.Clusters(c.Context) }, listing[*muster.Cluster]{
 		head: []string{"NAME", "NODE POOL", "TIER", "NODES", "READY", "SIZE OF A NODE"},
 		row: func(k *muster.Cluster) []string {
 			return []string{k.Name, k.NodePool, string(k.Tier), fmt.Sprint(k.Nodes), fmt.Sprint(k.Ready), sizeOf(k.Size)}
@@ -76,20 +65,7 @@ func listClusters(c *cli.Context) error {
 }
 
 func showCluster(c *cli.Context) error {
-	args, err := arguments(c, "NAME")
-	if err != nil {
-		return err
-	}
-	api, err := connect(c)
-	if err != nil {
-		return err
-	}
-	defer api.Close()
-	k, err := api.Cluster(c.Context, args[0])
-	if err != nil {
-		return err
-	}
-	return show(c, k, func(t *table) {
+	return showOne(c, func(api *client.Client, name string) (*muster.Cluster, error) { return api.Cluster(c.Context, name) }, func(t *table, k *muster.Cluster) {
 		t.row("name", k.Name)
 		t.row("node pool", k.NodePool)
 		t.row("tier", string(k.Tier))

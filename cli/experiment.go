@@ -23,19 +23,9 @@ func experimentCommand() *cli.Command {
 }
 
 func listExperiments(c *cli.Context) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	api, err := connect(c)
-	if err != nil {
-		return err
-	}
-	defer api.Close()
-	all, err := api.Experiments(c.Context, workspaceOf(c))
-	if err != nil {
-		return err
-	}
-	return list(c, all, listing[*muster.Experiment]{
+	return listAll(c, func(api *client.Client) ([]*muster.Experiment, error) {
+		return api.Experiments(c.Context, workspaceOf(c))
+	}, listing[*muster.Experiment]{
 		head:  []string{"NAME", "RUNS", "CREATED"},
 		row:   func(e *muster.Experiment) []string { return []string{e.Name, fmt.Sprint(e.Runs), ago(e.CreatedAt)} },
 		empty: "There is no experiment yet: the first run of one makes it (muster run submit --experiment NAME FILE).",
@@ -43,20 +33,9 @@ func listExperiments(c *cli.Context) error {
 }
 
 func showExperiment(c *cli.Context) error {
-	args, err := arguments(c, "NAME")
-	if err != nil {
-		return err
-	}
-	api, err := connect(c)
-	if err != nil {
-		return err
-	}
-	defer api.Close()
-	e, err := api.Experiment(c.Context, workspaceOf(c), args[0])
-	if err != nil {
-		return err
-	}
-	return show(c, e, func(t *table) {
+	return showOne(c, func(api *client.Client, name string) (*muster.Experiment, error) {
+		return api.Experiment(c.Context, workspaceOf(c), name)
+	}, func(t *table, e *muster.Experiment) {
 		t.row("name", e.Name)
 		t.row("id", fmt.Sprint(e.ID))
 		t.row("workspace", e.Workspace)

@@ -7,13 +7,14 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/client"
 )
 
 // nodeCommand is about nodes.
 func nodeCommand() *cli.Command {
 	return &cli.Command{Name: "node", Usage: "the machines of the clusters", Subcommands: []*cli.Command{
 		{Name: "list", Usage: "list the nodes", Action: listNodes, Flags: []cli.Flag{clusterFlag()}},
-		{Name: "show", Usage: "show a node by name, id, or the beginning of an id", ArgsUsage: "NODE", Action: showNode},
+		{Name: "show", Usage: "show a node by name, id, or the beginning of an id", ArgsUsage: "NAME", Action: showNode},
 	}}
 }
 
@@ -23,19 +24,7 @@ func clusterFlag() cli.Flag {
 }
 
 func listNodes(c *cli.Context) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	api, err := connect(c)
-	if err != nil {
-		return err
-	}
-	defer api.Close()
-	all, err := api.Nodes(c.Context, c.String("cluster"))
-	if err != nil {
-		return err
-	}
-	return list(c, all, listing[*muster.Node]{
+	return listAll(c, func(api *client.Client) ([]*muster.Node, error) { return api.Nodes(c.Context, c.String("cluster")) }, listing[*muster.Node]{
 		head: []string{"NAME", "ID", "CLUSTER", "STATE", "MHZ USED", "MIB USED", "GPUS USED", "RUNS"},
 		row: func(n *muster.Node) []string {
 			used := n.Used.Add(n.Foreign)
@@ -47,20 +36,7 @@ func listNodes(c *cli.Context) error {
 }
 
 func showNode(c *cli.Context) error {
-	args, err := arguments(c, "NODE")
-	if err != nil {
-		return err
-	}
-	api, err := connect(c)
-	if err != nil {
-		return err
-	}
-	defer api.Close()
-	n, err := api.Node(c.Context, args[0])
-	if err != nil {
-		return err
-	}
-	return show(c, n, func(t *table) {
+	return showOne(c, func(api *client.Client, name string) (*muster.Node, error) { return api.Node(c.Context, name) }, func(t *table, n *muster.Node) {
 		t.row("name", n.Name)
 		t.row("id", n.ID)
 		t.row("cluster", n.Cluster)

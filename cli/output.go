@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/client"
 )
 
 // table writes what people read: lines, and rows whose cells are aligned.
@@ -75,6 +76,41 @@ func list[T any](c *cli.Context, items []T, l listing[T]) error {
 			t.row(l.row(item)...)
 		}
 	})
+}
+
+// listAll is a verb without arguments that lists what fetch returns.
+func listAll[T any](c *cli.Context, fetch func(api *client.Client) ([]T, error), l listing[T]) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	all, err := fetch(api)
+	if err != nil {
+		return err
+	}
+	return list(c, all, l)
+}
+
+// showOne is a verb with the name of one thing, which it shows.
+func showOne[T any](c *cli.Context, fetch func(api *client.Client, name string) (T, error), draw func(t *table, v T)) error {
+	args, err := arguments(c, "NAME")
+	if err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	v, err := fetch(api, args[0])
+	if err != nil {
+		return err
+	}
+	return show(c, v, func(t *table) { draw(t, v) })
 }
 
 // listing says how items look in a table.

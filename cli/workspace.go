@@ -4,6 +4,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/client"
 )
 
 // workspaceCommand is about workspaces.
@@ -34,19 +35,7 @@ func createWorkspace(c *cli.Context) error {
 }
 
 func listWorkspaces(c *cli.Context) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	api, err := connect(c)
-	if err != nil {
-		return err
-	}
-	defer api.Close()
-	all, err := api.Workspaces(c.Context)
-	if err != nil {
-		return err
-	}
-	return list(c, all, listing[*muster.Workspace]{
+	return listAll(c, func(api *client.Client) ([]*muster.Workspace, error) { return api.Workspaces(c.Context) }, listing[*muster.Workspace]{
 		head: []string{"NAME", "DEFAULT CLUSTER", "CREATED"},
 		row: func(w *muster.Workspace) []string {
 			return []string{w.Name, orDash(w.DefaultCluster), ago(w.CreatedAt)}
@@ -56,20 +45,9 @@ func listWorkspaces(c *cli.Context) error {
 }
 
 func showWorkspace(c *cli.Context) error {
-	args, err := arguments(c, "NAME")
-	if err != nil {
-		return err
-	}
-	api, err := connect(c)
-	if err != nil {
-		return err
-	}
-	defer api.Close()
-	w, err := api.Workspace(c.Context, args[0])
-	if err != nil {
-		return err
-	}
-	return show(c, w, func(t *table) {
+	return showOne(c, func(api *client.Client, name string) (*muster.Workspace, error) {
+		return api.Workspace(c.Context, name)
+	}, func(t *table, w *muster.Workspace) {
 		t.row("name", w.Name)
 		t.row("default cluster", orDash(w.DefaultCluster))
 		t.row("Nomad namespace", w.Namespace)
