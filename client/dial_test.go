@@ -1,41 +1,60 @@
-package client_test
+package client
 
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	"github.com/muster-ml/muster/client"
 )
 
-// TestDial breaks an answer that stalls, and none that goes on.
+// TestIdle breaks a connection once nothing has moved on it for its time, however
+// long it has been open.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		c := &idleConn{near, time.Minute}
+		began := time.Now()
+		go func() {
+			for range 3 {
+				time.Sleep(50 * time.Second) // the bubble's clock: it takes no time
+				_, _ = far.Write([]byte("on "))
+			}
+			for range 3 { // and while an answer is waited for, its question moves on
+				time.Sleep(50 * time.Second)
+				go func() { _, _ = io.CopyN(io.Discard, far, 1) }()
+				_, _ = c.Write([]byte("x"))
+			}
+		}()
+		text, err := io.ReadAll(c)
+		if string(text) != "on on on " || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%q, %v", text, err)
+		}
+		if took := time.Since(began); took != 6*50*time.Second+time.Minute {
+			t.Errorf("it broke after %s", took)
+		}
+	})
+}
+
+// TestDial breaks an answer that stalls.
 func TestDial(t *testing.T) {
-	const idle = 500 * time.Millisecond
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for range 10 {
-			_, _ = w.Write([]byte("on "))
-			w.(http.Flusher).Flush()
-			time.Sleep(idle / 5)
-		}
-		if r.URL.Path == "/stall" {
-			<-r.Context().Done()
-		}
+		_, _ = w.Write([]byte("begun"))
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
 	}))
 	defer server.Close()
-	web := &http.Client{Transport: &http.Transport{DialContext: client.Dial(idle)}}
-	for path, stalls := range map[string]bool{"/": false, "/stall": true} {
-		resp, err := web.Get(server.URL + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if errors.Is(err, os.ErrDeadlineExceeded) != stalls || len(text) != 30 {
-			t.Errorf("%s: %d bytes, %v", path, len(text), err)
-		}
+	web := &http.Client{Transport: &http.Transport{DialContext: Dial(200 * time.Millisecond)}}
+	resp, err := web.Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, err := io.ReadAll(resp.Body); string(text) != "begun" || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%q, %v", text, err)
 	}
 }
