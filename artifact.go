@@ -26,12 +26,15 @@ type Artifacts interface {
 	ListArtifacts(ctx context.Context, runID int64) ([]*Artifact, error) // by path
 }
 
+// ErrDigest says that bytes are not those that were promised.
+var ErrDigest = Errorf(CodeInvalid, "the bytes have another SHA-256 than they should")
+
 // Blobs keeps bytes by key. Keys are slash-separated paths without "..".
 type Blobs interface {
-	// Put stores what r holds and returns its size and SHA-256 in hex. When it
-	// returns without an error the bytes are durable; before that the key is as
-	// it was.
-	Put(ctx context.Context, key string, r io.Reader) (size int64, sha256 string, err error)
+	// Put stores what r holds and returns its size and SHA-256 in hex. Bytes of
+	// another SHA-256 than want are ErrDigest; "" wants none. When it returns
+	// without an error the bytes are durable; before that the key is as it was.
+	Put(ctx context.Context, key, want string, r io.Reader) (size int64, sha256 string, err error)
 	// Open returns the bytes from offset on; CodeNotFound without the key.
 	Open(ctx context.Context, key string, offset int64) (io.ReadCloser, error)
 	// Size returns the size of what the key holds; CodeNotFound without it.

@@ -51,8 +51,9 @@ func OpenFolder(ctx context.Context, dir string) (*Bucket, error) {
 // Close closes the bucket.
 func (b *Bucket) Close() error { return b.b.Close() }
 
-// Put stores what r holds. A reader that fails leaves the key as it was.
-func (b *Bucket) Put(ctx context.Context, key string, r io.Reader) (size int64, sum string, err error) {
+// Put stores what r holds. A reader that fails, or holds other bytes than are
+// wanted, leaves the key as it was.
+func (b *Bucket) Put(ctx context.Context, key, want string, r io.Reader) (size int64, sum string, err error) {
 	name := fit(key)
 	folder := filepath.Join(b.dir, path.Dir(name))
 	if err := b.makeFolder(folder); err != nil {
@@ -72,13 +73,19 @@ func (b *Bucket) Put(ctx context.Context, key string, r io.Reader) (size int64, 
 		return 0, "", notKept(key, err)
 	}
 	hash := sha256.New()
-	if size, err = io.Copy(io.MultiWriter(w, hash), r); err == nil {
+	size, err = io.Copy(io.MultiWriter(w, hash), r)
+	sum = hex.EncodeToString(hash.Sum(nil))
+	switch {
+	case err != nil:
+	case want != "" && sum != want:
+		err = muster.ErrDigest
+	default:
 		err = file.Sync()
 	}
 	if err != nil {
 		cancel()
 		w.Close()
-		return 0, "", fmt.Errorf("keep %s: %w", key, err)
+		return 0, sum, fmt.Errorf("keep %s: %w", key, err)
 	}
 	if err := w.Close(); err != nil {
 		return 0, "", notKept(key, err)
@@ -86,7 +93,7 @@ func (b *Bucket) Put(ctx context.Context, key string, r io.Reader) (size int64, 
 	if err := syncFolder(folder); err != nil {
 		return 0, "", fmt.Errorf("keep %s: %w", key, err)
 	}
-	return size, hex.EncodeToString(hash.Sum(nil)), nil
+	return size, sum, nil
 }
 
 // makeFolder makes a folder in the bucket. One at a time: nobody is to find a

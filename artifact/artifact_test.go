@@ -26,7 +26,7 @@ func open(t *testing.T) (*Bucket, string) {
 
 func TestPutAndOpen(t *testing.T) {
 	b, _ := open(t)
-	size, sum, err := b.Put(t.Context(), "runs/1/a b/ü", strings.NewReader("hello"))
+	size, sum, err := b.Put(t.Context(), "runs/1/a b/ü", "", strings.NewReader("hello"))
 	if err != nil || size != 5 || sum != "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" {
 		t.Fatalf("Put = %d, %s, %v", size, sum, err)
 	}
@@ -52,7 +52,7 @@ func TestNames(t *testing.T) {
 		"up../b", "up../c", "\xff", "\xfe", "\ufffd", strings.Repeat("n", 234), strings.Repeat("n", 255), strings.Repeat("ü", 120) + "/deep.attrs",
 		strings.Repeat("\x01/", 2000), long + "one", long + "two", hashed("runs/1/2/0/artifacts/" + long + "one")}
 	for _, key := range keys {
-		if _, _, err := b.Put(t.Context(), "runs/1/2/0/artifacts/"+key, strings.NewReader(key)); err != nil {
+		if _, _, err := b.Put(t.Context(), "runs/1/2/0/artifacts/"+key, "", strings.NewReader(key)); err != nil {
 			t.Errorf("%.100q: %v", key, err)
 		}
 	}
@@ -87,12 +87,12 @@ func read(t *testing.T, b *Bucket, key string) string {
 func TestInTheWay(t *testing.T) {
 	b, _ := open(t)
 	for _, key := range []string{"file", "folder/x"} {
-		if _, _, err := b.Put(t.Context(), key, strings.NewReader("1")); err != nil {
+		if _, _, err := b.Put(t.Context(), key, "", strings.NewReader("1")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, key := range []string{"file/x", "file/x/y", "folder"} {
-		if _, _, err := b.Put(t.Context(), key, strings.NewReader("2")); muster.CodeOf(err) != muster.CodeInvalid {
+		if _, _, err := b.Put(t.Context(), key, "", strings.NewReader("2")); muster.CodeOf(err) != muster.CodeInvalid {
 			t.Errorf("Put of %s: %v", key, err)
 		}
 		if _, err := b.Size(t.Context(), key); muster.CodeOf(err) != muster.CodeNotFound {
@@ -115,7 +115,7 @@ func BenchmarkPut(b *testing.B) {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			chunk := bytes.Repeat([]byte("x"), size)
 			for i := 0; b.Loop(); i++ {
-				if _, _, err := bucket.Put(b.Context(), muster.LogID{RunID: int64(size), Stream: muster.Stdout}.ChunkKey(int64(i)), bytes.NewReader(chunk)); err != nil {
+				if _, _, err := bucket.Put(b.Context(), muster.LogID{RunID: int64(size), Stream: muster.Stdout}.ChunkKey(int64(i)), "", bytes.NewReader(chunk)); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -138,7 +138,7 @@ func TestMissing(t *testing.T) {
 func TestPutThatFails(t *testing.T) {
 	b, dir := open(t)
 	broken := io.MultiReader(strings.NewReader("half"), iotest.ErrReader(errors.New("broken off")))
-	if _, _, err := b.Put(t.Context(), "k", broken); err == nil {
+	if _, _, err := b.Put(t.Context(), "k", "", broken); err == nil {
 		t.Fatal("Put of a broken reader succeeded")
 	}
 	if _, err := b.Size(t.Context(), "k"); muster.CodeOf(err) != muster.CodeNotFound {
@@ -150,4 +150,32 @@ func TestPutThatFails(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestOtherBytes keeps nothing of bytes that are not those that were promised.
+func TestOtherBytes(t *testing.T) {
+	b, _ := open(t)
+	if _, _, err := b.Put(t.Context(), "k", "", strings.NewReader("first")); err != nil {
+		t.Fatal(err)
+	}
+	const hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+	if _, sum, err := b.Put(t.Context(), "k", hello, strings.NewReader("hullo")); !errors.Is(err, muster.ErrDigest) || sum == hello {
+		t.Errorf("other bytes: %s, %v", sum, err)
+	}
+	if n, err := b.Size(t.Context(), "k"); n != 5 || err != nil {
+		t.Errorf("the key holds %d bytes, %v", n, err)
+	}
+	r, err := b.Open(t.Context(), "k", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(r); string(got) != "first" || err != nil {
+		t.Errorf("the key holds %q, %v", got, err)
+	}
+	if r.Close(); t.Failed() {
+		return
+	}
+	if _, sum, err := b.Put(t.Context(), "k", hello, strings.NewReader("hello")); err != nil || sum != hello {
+		t.Errorf("the promised bytes: %s, %v", sum, err)
+	}
 }

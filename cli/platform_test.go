@@ -217,7 +217,7 @@ func (p *platform) move(x *muster.Execution, m *muster.Moves) *muster.Execution 
 func (p *platform) log(x *muster.Execution, stream muster.Stream, offset int, text string) {
 	p.Helper()
 	id := muster.LogID{RunID: x.Run.ID, Attempt: x.Launch.Attempt, Stream: stream}
-	_, _, err := p.bucket.Put(p.Context(), id.ChunkKey(int64(offset)), strings.NewReader(text))
+	_, _, err := p.bucket.Put(p.Context(), id.ChunkKey(int64(offset)), "", strings.NewReader(text))
 	p.must(err)
 }
 
@@ -225,7 +225,7 @@ func (p *platform) log(x *muster.Execution, stream muster.Stream, offset int, te
 func (p *platform) leave(x *muster.Execution, path, text string) {
 	p.Helper()
 	key := muster.ArtifactKey(x.Run.ID, x.Launch.Attempt, 0, path)
-	size, _, err := p.bucket.Put(p.Context(), key, strings.NewReader(text))
+	size, _, err := p.bucket.Put(p.Context(), key, "", strings.NewReader(text))
 	p.must(err)
 	sum := sha256.Sum256([]byte(text))
 	p.must(p.store.PutArtifact(p.Context(), x.Run.ID, &muster.Artifact{Path: path, Size: size, SHA256: hex.EncodeToString(sum[:]), Attempt: x.Launch.Attempt}))

@@ -212,10 +212,13 @@ func (p *platform) FindArtifact(context.Context, int64, string) (*muster.Artifac
 }
 func (p *platform) ListArtifacts(context.Context, int64) ([]*muster.Artifact, error) { return nil, nil }
 
-func (p *platform) Put(_ context.Context, key string, r io.Reader) (int64, string, error) {
+func (p *platform) Put(_ context.Context, key, want string, r io.Reader) (int64, string, error) {
 	data, err := io.ReadAll(r)
 	if err != nil {
 		return 0, "", err
+	}
+	if sum := sha256.Sum256(data); want != "" && hex.EncodeToString(sum[:]) != want {
+		return 0, "", muster.ErrDigest
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

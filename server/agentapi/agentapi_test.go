@@ -341,7 +341,7 @@ func TestArtifacts(t *testing.T) {
 // full is a store in which a file stands where a folder is needed.
 type full struct{ muster.Blobs }
 
-func (full) Put(context.Context, string, io.Reader) (int64, string, error) {
+func (full) Put(context.Context, string, string, io.Reader) (int64, string, error) {
 	return 0, "", muster.Errorf(muster.CodeInvalid, "runs/1 cannot be kept")
 }
 

@@ -3,10 +3,8 @@ package agentapi
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
 	"strconv"
@@ -64,33 +62,12 @@ func (a *API) putChunk(w http.ResponseWriter, r *http.Request, c *caller) error 
 	defer a.lock(key)()
 	kept, err := a.Blobs.Size(r.Context(), key)
 	if muster.CodeOf(err) == muster.CodeNotFound {
-		kept, _, err = a.Blobs.Put(r.Context(), key, bytes.NewReader(data))
+		kept, _, err = a.Blobs.Put(r.Context(), key, "", bytes.NewReader(data))
 	}
 	if err != nil {
 		return fmt.Errorf("keep log chunk: %w", err)
 	}
 	return answer(w, muster.ChunkAnswer{Kept: kept})
-}
-
-// checked passes a body on as long as it is what its sender says it is: at its
-// end it fails unless size and digest fit, so that nothing is kept.
-type checked struct {
-	r    io.Reader
-	sum  hash.Hash
-	want string // SHA-256 in hex
-}
-
-// errDigest says that a body is not what its sender said.
-var errDigest = errors.New("the digest does not fit")
-
-// Read passes on what was read.
-func (c *checked) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.sum.Write(p[:n])
-	if err == io.EOF && hex.EncodeToString(c.sum.Sum(nil)) != c.want {
-		return n, errDigest
-	}
-	return n, err
 }
 
 // putArtifact keeps a file that a run produced.
@@ -108,10 +85,9 @@ func (a *API) putArtifact(w http.ResponseWriter, r *http.Request, c *caller) err
 	}
 	key := muster.ArtifactKey(c.launch.RunID, c.launch.Attempt, c.instance.Index, name)
 	defer a.lock(key)()
-	body := &checked{http.MaxBytesReader(w, r.Body, a.MaxArtifact), sha256.New(), want}
-	size, sum, err := a.Blobs.Put(r.Context(), key, body)
+	size, sum, err := a.Blobs.Put(r.Context(), key, want, http.MaxBytesReader(w, r.Body, a.MaxArtifact))
 	switch {
-	case errors.Is(err, errDigest):
+	case errors.Is(err, muster.ErrDigest):
 		return muster.Errorf(muster.CodeInvalid, "%s arrived with another content than its digest says", name).WithCure("send it again")
 	case errTooLarge(err):
 		return muster.Errorf(muster.CodeTooLarge, "%s is larger than %d bytes", name, a.MaxArtifact)

@@ -141,10 +141,13 @@ func (m *memory) FindArtifact(context.Context, int64, string) (*muster.Artifact,
 }
 func (m *memory) ListArtifacts(context.Context, int64) ([]*muster.Artifact, error) { return nil, nil }
 
-func (m *memory) Put(_ context.Context, key string, r io.Reader) (int64, string, error) {
+func (m *memory) Put(_ context.Context, key, want string, r io.Reader) (int64, string, error) {
 	data, err := io.ReadAll(r)
 	if err != nil {
 		return 0, "", err
+	}
+	if sum := sha256.Sum256(data); want != "" && hex.EncodeToString(sum[:]) != want {
+		return 0, "", muster.ErrDigest
 	}
 	if m.put != nil {
 		m.put()

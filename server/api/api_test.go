@@ -232,7 +232,7 @@ func TestRangesOfArtifacts(t *testing.T) {
 	d := open(t)
 	r := d.submit()
 	d.lead().admit(r)
-	size, sum, err := d.bucket.Put(t.Context(), muster.ArtifactKey(r.ID, 1, 0, "outputs/x"), strings.NewReader("0123456789"))
+	size, sum, err := d.bucket.Put(t.Context(), muster.ArtifactKey(r.ID, 1, 0, "outputs/x"), "", strings.NewReader("0123456789"))
 	d.must(err)
 	d.must(d.store.PutArtifact(t.Context(), r.ID, &muster.Artifact{Path: "outputs/x", Size: size, SHA256: sum, Attempt: 1}))
 	for ranges, want := range map[string]string{"": "0123456789", "bytes=4-": "456789", "bytes=2-3": "23", "bytes=-1": "9", "bytes=20-": ""} {

@@ -81,9 +81,6 @@ func (a *API) uploadKey(ctx context.Context, in *inUpload) (string, error) {
 	return muster.UploadKey(w.ID, in.SHA256), nil
 }
 
-// errDigest ends the reading of an upload that is not what it says.
-var errDigest = errors.New("other bytes than its name says")
-
 // putUpload keeps an upload whose bytes are those that its name promises.
 func (a *API) putUpload(ctx context.Context, in *inUpload) error {
 	key, err := a.uploadKey(ctx, in)
@@ -93,10 +90,9 @@ func (a *API) putUpload(ctx context.Context, in *inUpload) error {
 	if _, err := a.Blobs.Size(ctx, key); err == nil {
 		return nil // the same bytes by their name; the rest of the body is not read
 	}
-	checked := newChecked(in.bytes, in.SHA256)
-	_, _, err = a.Blobs.Put(ctx, key, checked)
-	if errors.Is(err, errDigest) {
-		return muster.Errorf(muster.CodeInvalid, "the bytes have SHA-256 %s, and not %s", checked.sum(), in.SHA256).At("sha256").WithCure("send them again")
+	_, sum, err := a.Blobs.Put(ctx, key, in.SHA256, in.bytes)
+	if errors.Is(err, muster.ErrDigest) {
+		return muster.Errorf(muster.CodeInvalid, "the bytes have SHA-256 %s, and not %s", sum, in.SHA256).At("sha256").WithCure("send them again")
 	}
 	return err
 }

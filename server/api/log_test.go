@@ -64,7 +64,7 @@ func (l *leader) end(x *muster.Execution, over muster.LaunchState, outcome muste
 // write keeps a chunk of a log.
 func (d *door) write(id muster.LogID, offset int64, text string) {
 	d.Helper()
-	_, _, err := d.bucket.Put(d.Context(), id.ChunkKey(offset), strings.NewReader(text))
+	_, _, err := d.bucket.Put(d.Context(), id.ChunkKey(offset), "", strings.NewReader(text))
 	d.must(err)
 }
 

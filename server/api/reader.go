@@ -2,37 +2,11 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"hash"
 	"io"
 
 	"github.com/muster-ml/muster"
 )
-
-// checked reads what must have a given SHA-256, and ends with errDigest instead
-// of EOF where it has another.
-type checked struct {
-	from io.Reader
-	hash hash.Hash
-	want string
-}
-
-func newChecked(from io.Reader, want string) *checked { return &checked{from, sha256.New(), want} }
-
-// sum returns the SHA-256 of what was read.
-func (c *checked) sum() string { return hex.EncodeToString(c.hash.Sum(nil)) }
-
-// Read reads on.
-func (c *checked) Read(p []byte) (int, error) {
-	n, err := c.from.Read(p)
-	c.hash.Write(p[:n])
-	if err == io.EOF && c.sum() != c.want {
-		err = errDigest
-	}
-	return n, err
-}
 
 // seeker reads a blob from anywhere.
 type seeker struct {
