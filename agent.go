@@ -14,7 +14,7 @@ const (
 // The agents' API, all below /agent/v1. Every route but the first wants the
 // workload-identity token of the launch's allocation as bearer token:
 //
-//	GET  /binary/{sha256}                                          the agent itself, for Nomad's artifact block
+//	GET  /binary/{sha256}                                          the agent in an archive, for Nomad's artifact block
 //	POST /launches/{launch}/claim                                  ClaimRequest → Assignment
 //	POST /launches/{launch}/report                                 Report → Orders; held back up to Report.WaitSeconds while there is nothing to say
 //	GET  /launches/{launch}/uploads/{sha256}                       the bytes of an upload that the spec names
@@ -42,6 +42,7 @@ const (
 	AgentNodeVar    = "MUSTER_NODE_ID"
 	AgentUserVar    = "MUSTER_RUN_AS" // the run-as user; empty is nobody
 	AgentFenceVar   = "MUSTER_FENCE"  // seconds
+	AgentImageVar   = "MUSTER_IMAGE"  // the image whose container the agent is in; empty on the node itself
 )
 
 // DefaultMusterDir is the node's Muster folder where client meta muster_dir

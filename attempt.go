@@ -110,6 +110,7 @@ type Launch struct {
 
 	ReservedAt   time.Time   `json:"reserved_at"`
 	DispatchedAt time.Time   `json:"dispatched_at,omitzero"`
+	Container    *Container  `json:"container,omitempty"` // nil on the node itself
 	Groups       []Group     `json:"groups"`
 	Each         []Resources `json:"each"` // by group
 	Instances    []Instance  `json:"instances"`
@@ -133,6 +134,7 @@ type Instance struct {
 	ClaimedAt  time.Time `json:"claimed_at,omitzero"`
 	ReportedAt time.Time `json:"reported_at,omitzero"` // exact to 10 s
 	Phase      Phase     `json:"phase,omitempty"`
+	Doing      string    `json:"doing,omitempty"`  // what Nomad does for it before its agent begins, such as fetching the image
 	Result     *Result   `json:"result,omitempty"` // what the agent reported last
 }
 

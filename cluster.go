@@ -79,6 +79,7 @@ type Node struct {
 	Allocatable NodeSize  `json:"allocatable"`
 	Used        Resources `json:"used"`    // by Muster's launches
 	Foreign     Resources `json:"foreign"` // by other Nomad jobs
+	Engine      bool      `json:"container_engine"`
 	Runs        []string  `json:"runs,omitempty"`
 	Notes       []string  `json:"notes,omitempty"` // what is missing on it, such as "not root: no memory limit"
 }

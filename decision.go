@@ -23,6 +23,7 @@ type NodeSnapshot struct {
 	Ready     bool
 	Size      NodeSize  // allocatable, once all its devices are well
 	Unhealthy []Devices // those of Size that are not to be had now
+	Engine    bool      // it has a container engine that works
 	Used      Resources // by Muster's launches, seen or reserved
 	Foreign   Resources // by other Nomad jobs
 }
@@ -35,6 +36,7 @@ type Waiting struct {
 	QueuedAt  time.Time
 	NotBefore time.Time
 	BackOff   string // why NotBefore is set
+	Container bool   // it wants a container engine on its nodes
 	Groups    []Group
 }
 

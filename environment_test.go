@@ -29,38 +29,54 @@ func TestCanonicalEnvironment(t *testing.T) {
 }
 
 func TestResolve(t *testing.T) {
-	site := Site{"library/python:*": OfferNode, "library/*": "other", "azureml:sklearn-*": OfferNode}
+	site := Site{"library/python:*": OfferNode, "library/*": OfferEither, "azureml:sklearn-*": OfferNode, "azureml:torch-*": "image:pytorch/pytorch:2.3", "library/only:*": OfferContainer}
 	for _, c := range []struct {
 		environment string
-		offer       Offer
-		note        string
+		engine      bool
+		image, note string
+		code        Code
+		cure        string
 	}{
-		{"", OfferNode, ""},
-		{"docker.io/library/python:3.12", OfferNode, "library/python:* → node"},
-		{"ubuntu:24.04", "other", "library/* → other"},
-		{"azureml://registries/azureml/environments/sklearn-1.5/labels/latest", OfferNode, "azureml:sklearn-* → node"},
+		{environment: ""},
+		{environment: "docker.io/library/python:3.12", engine: true, note: "library/python:* → node"},
+		{environment: "ubuntu:24.04", note: "library/* → container or node"},
+		{environment: "ubuntu:24.04", engine: true, image: "ubuntu:24.04"},
+		{environment: "azureml://registries/azureml/environments/sklearn-1.5/labels/latest", note: "azureml:sklearn-* → node"},
+		{environment: "azureml:torch-2.3@latest", engine: true, image: "pytorch/pytorch:2.3", note: "the image pytorch/pytorch:2.3"},
+		{environment: "azureml:torch-2.3@latest", code: CodeRefused, cure: "leave environment out"},
+		{environment: "only:1", code: CodeRefused, cure: "name a cluster whose nodes have Docker"},
+		{environment: "nvcr.io/nvidia/pytorch:24.01-py3", engine: true, image: "nvcr.io/nvidia/pytorch:24.01-py3"},
+		{environment: "nvcr.io/nvidia/pytorch:24.01-py3", code: CodeRefused, cure: "leave environment out"},
+		{environment: "azureml:mine@latest", engine: true, code: CodeRefused, cure: "let the operator map it"},
+		{environment: "not an image", engine: true, code: CodeInvalid, cure: "image:tag"},
 	} {
-		offer, note, err := site.Resolve(c.environment)
-		if err != nil || offer != c.offer || !strings.Contains(note, c.note) {
-			t.Errorf("%s: %s, %q, %v", c.environment, offer, note, err)
+		image, note, err := site.Resolve(c.environment, c.engine)
+		if CodeOf(err) != c.code || image != c.image || !strings.Contains(note, c.note) || err != nil && !strings.Contains(err.Error(), c.cure) {
+			t.Errorf("%s, engine %v: %q, %q, %v", c.environment, c.engine, image, note, err)
 		}
 	}
-	_, _, err := site.Resolve("pytorch/pytorch:2.3")
-	if CodeOf(err) != CodeRefused || !strings.Contains(err.Error(), "leave environment out") {
-		t.Errorf("an image without a mapping: %v", err)
+}
+
+func TestSiteValidate(t *testing.T) {
+	for _, good := range []Site{DefaultSite(), {"a/*": OfferContainer, "b": OfferEither, "azureml:x": "image:y:1"}} {
+		if err := good.Validate(); err != nil {
+			t.Error(err)
+		}
+	}
+	for pattern, offer := range map[string]Offer{"[": OfferNode, "a": "elsewhere", "b": "image:", "azureml:x-*": OfferContainer} {
+		if err := (Site{pattern: offer}).Validate(); CodeOf(err) != CodeInvalid {
+			t.Errorf("%s: %s: %v", pattern, offer, err)
+		}
 	}
 }
 
 func TestDefaultSite(t *testing.T) {
 	for _, environment := range []string{"python:3.12-slim", "ubuntu", "azureml:AzureML-sklearn-1.0-ubuntu20.04-py38-cpu:33",
 		"azureml://registries/azureml/environments/acpt-pytorch-2.2-cuda12.1/labels/latest"} {
-		if _, _, err := DefaultSite().Resolve(environment); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, environment := range []string{"nvcr.io/nvidia/pytorch:24.01-py3", "azureml:mine@latest"} {
-		if _, _, err := DefaultSite().Resolve(environment); CodeOf(err) != CodeRefused {
-			t.Errorf("%s: %v", environment, err)
+		for _, engine := range []bool{false, true} {
+			if image, _, err := DefaultSite().Resolve(environment, engine); err != nil || image != "" {
+				t.Error(environment, image, err)
+			}
 		}
 	}
 }

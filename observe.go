@@ -32,9 +32,9 @@ func (x *Execution) Observe(s *Sighting) *Moves {
 	for i := range x.Launch.Instances {
 		in := &x.Launch.Instances[i]
 		a := s.allocOf(in)
-		if a != nil && (!in.Placed || in.NodeID != a.NodeID) {
+		if a != nil && (!in.Placed || in.NodeID != a.NodeID || doing(in, a) != in.Doing) {
 			placed := *in
-			placed.NodeID, placed.NodeName, placed.Placed = a.NodeID, a.NodeName, true
+			placed.NodeID, placed.NodeName, placed.Placed, placed.Doing = a.NodeID, a.NodeName, true, doing(in, a)
 			m.Placed = append(m.Placed, placed)
 		}
 		ends[i] = x.endOf(in, a, s)
@@ -62,6 +62,15 @@ func (s *Sighting) allocOf(in *Instance) *SeenAlloc {
 		}
 	}
 	return found
+}
+
+// doing says what Nomad does for an instance whose agent has not begun. Once it
+// has, the agent tells.
+func doing(in *Instance, a *SeenAlloc) string {
+	if !in.ClaimedAt.IsZero() || a.Client != "pending" {
+		return ""
+	}
+	return a.Doing
 }
 
 // outcomeOrder says which of several ends tells the attempt's outcome: the
@@ -128,7 +137,7 @@ func (x *Execution) observeStop(ends []end, s *Sighting, m *Moves) {
 		m.Stop = StopSibling
 	case s.Job != nil && s.Job.Stopped && !allEnded:
 		m.Stop = StopOperator
-	case !claimed && !allEnded && s.Now.Sub(l.DispatchedAt) > time.Duration(DefaultGangLimit):
+	case !claimed && !allEnded && s.Now.Sub(l.DispatchedAt) > time.Duration(DefaultGangLimit) && !x.preparing(s):
 		m.Stop = StopGang
 	case !x.Attempt.StartedAt.IsZero() && !allEnded && s.Now.Sub(x.Attempt.StartedAt) > timeout:
 		m.Stop = StopTimeout
@@ -139,6 +148,15 @@ func (x *Execution) observeStop(ends []end, s *Sighting, m *Moves) {
 	told := s.Now.Sub(l.StopAt)
 	overdue := told > time.Duration(x.Run.Spec.Grace)+stopMargin && !x.uploading(s) || told > uploadLimit
 	m.StopJob = l.Stop != "" && (overdue || !claimed) || x.Attempt.Outcome == OutcomeLost
+}
+
+// preparing reports whether Nomad is still at work for an instance, such as
+// fetching its image: that has a limit of its own.
+func (x *Execution) preparing(s *Sighting) bool {
+	return slices.ContainsFunc(x.Launch.Instances, func(in Instance) bool {
+		a := s.allocOf(&in)
+		return a != nil && doing(&in, a) != ""
+	})
 }
 
 // uploading reports whether an instance that was told to stop is still at its

@@ -26,6 +26,7 @@ type SeenNode struct {
 	Cores     Amount
 	Total     Resources // less what is reserved for the system
 	Unhealthy []Devices // those of Total that do not work now
+	Engine    bool      // it has a container engine that works
 	Notes     []string  // what is missing on it
 }
 
@@ -47,6 +48,7 @@ type SeenAlloc struct {
 	Client    string // client status: pending, running, complete, failed, lost, unknown
 	Desired   string // desired status: run, stop, evict
 	Why       string // desired description
+	Doing     string // what the task's driver does before the agent begins, such as fetching the image
 	Failure   string // what the task's events say went wrong before the command could begin
 	ExitCode  int    // of the agent, once ended
 	Signal    int

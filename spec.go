@@ -58,6 +58,7 @@ type Spec struct {
 	Outputs     map[string]Output `json:"outputs,omitempty"`
 	Variables   map[string]string `json:"environment_variables,omitempty"`
 	Environment string            `json:"environment,omitempty"` // the image or curated name asked for; "" is what is on the node
+	Container   *Container        `json:"container,omitempty"`   // nil without any demand
 	Compute     string            `json:"compute,omitempty"`     // a cluster; "" is the workspace's default
 	Groups      []Group           `json:"groups,omitempty"`
 	Priority    int               `json:"priority,omitempty" doc:"1 to 1000, the higher starts first; low is 25, medium 50, high 75. 50 when left out."`
@@ -213,6 +214,9 @@ func (s *Spec) Validate() error {
 		}
 		names[g.Name] = true
 	}
+	if err := s.Container.validate(); err != nil {
+		return err
+	}
 	if err := s.validateTexts(); err != nil {
 		return err
 	}
@@ -312,6 +316,15 @@ func (s *Spec) validateData() error {
 
 // reservedRE is how folders of artifacts are named that are no outputs.
 var reservedRE = regexp.MustCompile(`^(outputs|logs|instance-[0-9]+)$`)
+
+// Image returns the image in whose container the run is executed, "" for the
+// node itself.
+func (s *Spec) Image() string {
+	if s.Container == nil {
+		return ""
+	}
+	return s.Container.Image
+}
 
 // Instances returns how many instances the run has in all its groups.
 func (s *Spec) Instances() int {

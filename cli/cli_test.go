@@ -275,7 +275,7 @@ func TestSubmitRefuses(t *testing.T) {
 		{"command: a", []string{"--name", "taken"}, 4, "run taken exists already in workspace default\n  names are unique for ever"},
 		{"command: a", []string{"--name", "a b"}, 2, `--set name: "a b" is not a name for a run`},
 		{"command: a\ncode: none", nil, 2, "job.yml:2:7: none does not exist"},
-		{"command: a\nenvironment: {image: pytorch/pytorch}", nil, 4, "environment pytorch/pytorch is mapped to nothing on this site, and the cluster has no container engine\n  leave environment out"},
+		{"command: a\nenvironment: {image: pytorch/pytorch}", nil, 4, "environment pytorch/pytorch runs in a container, and no node of the cluster has a container engine\n  name a cluster"},
 		{"command: a\ncompute: azureml:gpu", nil, 4, "there is no cluster gpu"},
 		{"command: a", []string{"--workspace", "bare"}, 4, "workspace bare has no default cluster\n  name a cluster as compute"},
 		{"command: a", []string{"--workspace", "none"}, 3, "there is no workspace none"},

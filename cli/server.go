@@ -30,6 +30,7 @@ func serverCommand() *cli.Command {
 			&cli.StringFlag{Name: "agent-binary", Usage: "`FILE` that nodes run (default: muster-agent beside this program)", EnvVars: []string{"MUSTER_AGENT_BINARY"}},
 			&cli.StringFlag{Name: "site", Usage: "`FILE` that says what environments this site offers, or \"default\" for the table that muster dev has (default: none)", EnvVars: []string{"MUSTER_SITE"}},
 			&cli.StringFlag{Name: "run-as", Usage: "`USER` of commands on nodes whose Nomad client is root", Value: "nobody", EnvVars: []string{"MUSTER_RUN_AS"}},
+			&cli.StringFlag{Name: "container-user", Usage: "`USER` of commands in containers, as UID[:GID] or a name in the image (default: the image's own)", EnvVars: []string{"MUSTER_CONTAINER_USER"}},
 			&cli.DurationFlag{Name: "fence", Usage: "`TIME` for which an unreachable node must be silent until its runs are lost", Value: 5 * time.Minute, EnvVars: []string{"MUSTER_FENCE"}},
 			&cli.DurationFlag{Name: "tick", Usage: "`TIME` between looks at everything without a reason; 0 is never", Value: time.Minute, EnvVars: []string{"MUSTER_TICK"}},
 			&cli.StringFlag{Name: "nomad-addr", Usage: "`URL` of a Nomad agent", Value: "http://127.0.0.1:4646", EnvVars: []string{"NOMAD_ADDR"}},
@@ -101,7 +102,7 @@ func serverConfig(c *cli.Context) (server.Config, error) {
 	}
 	return server.Config{
 		DataDir: c.String("data-dir"), Listen: c.String("listen"), Advertise: c.String("advertise"), Agent: agent,
-		RunAs: c.String("run-as"), Fence: c.Duration("fence"), Tick: c.Duration("tick"),
+		RunAs: c.String("run-as"), ContainerUser: c.String("container-user"), Fence: c.Duration("fence"), Tick: c.Duration("tick"),
 		Nomad: server.Nomad{Address: c.String("nomad-addr"), Token: c.String("nomad-token"), Region: c.String("nomad-region"), CACert: c.String("nomad-ca-cert"),
 			ClientCert: c.String("nomad-client-cert"), ClientKey: c.String("nomad-client-key"), ServerName: c.String("nomad-tls-server-name")},
 		NoConsul: c.String("consul-addr") == "none",

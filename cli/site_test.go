@@ -23,10 +23,10 @@ func TestReadSite(t *testing.T) {
 		site, err := readSite(file)
 		switch {
 		case c.want == "" && err == nil:
-			if _, _, err := site.Resolve("registry.example/ml/torch:2"); err != nil {
+			if _, _, err := site.Resolve("registry.example/ml/torch:2", false); err != nil {
 				t.Error(err)
 			}
-			if _, _, err := site.Resolve("python:3.12"); err == nil {
+			if _, _, err := site.Resolve("python:3.12", false); err == nil {
 				t.Error("what the table does not name is offered")
 			}
 		case c.want == "" || err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), file):

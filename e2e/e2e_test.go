@@ -66,6 +66,9 @@ func open(t testing.TB, c dev.Config, serverArgs ...string) *platform {
 	return &platform{p, t, t.TempDir()}
 }
 
+// in returns the platform for a part of the test.
+func (p *platform) in(t testing.TB) *platform { return &platform{p.Platform, t, p.home} }
+
 // noRace fails where the race detector has written into a server's log.
 func noRace(t testing.TB, log string) {
 	t.Helper()

@@ -18,8 +18,55 @@ func (j *job) readResources(n *node, field string) error {
 		"instance_count":     j.integer(&j.Request.Spec.Groups[0].Count, 1, muster.MaxInstances),
 		"instance_type":      j.means("is passed over: the cluster decides on its nodes"),
 		"max_instance_count": j.means(nothing), "locations": j.means(nothing), "properties": j.means(nothing),
-		"shm_size": j.means("is passed over: the job runs on the node itself"), "docker_args": j.means("is passed over: the job runs on the node itself"),
+		"shm_size": j.readShm, "docker_args": j.readDockerArgs,
 	})
+}
+
+// container is what the job says of its container.
+func (j *job) container() *muster.Container {
+	s := &j.Request.Spec
+	if s.Container == nil {
+		s.Container = &muster.Container{}
+	}
+	return s.Container
+}
+
+// readShm reads the size of /dev/shm.
+func (j *job) readShm(n *node, field string) (err error) {
+	if n.null() {
+		return nil
+	}
+	text := ""
+	if err := j.text(&text)(n, field); err != nil {
+		return err
+	}
+	j.container().ShmMiB, err = muster.ParseShmSize(text)
+	return j.rePlace(n, field, err)
+}
+
+// readDockerArgs reads the options of the container engine, in one text or a
+// list.
+func (j *job) readDockerArgs(n *node, field string) error {
+	if n.null() {
+		return nil
+	}
+	c := j.container()
+	if n.Kind == yaml.SequenceNode {
+		var words []string
+		if err := (*yaml.Node)(n).Decode(&words); err != nil {
+			return j.errorf(n, field, "%s is a text or a list of texts", field)
+		}
+		c.Args = strings.Join(words, " ")
+	} else if err := j.text(&c.Args)(n, field); err != nil {
+		return err
+	}
+	allowed, others := muster.AllowedArgs(c.Args)
+	for _, option := range others {
+		j.warn(field + ": " + option + " is not allowed here, and passed over")
+	}
+	c.Args = allowed
+	_, err := c.Options()
+	return j.rePlace(n, field, err)
 }
 
 // readLimits reads the time limit.

@@ -24,6 +24,7 @@ type Shape struct {
 	Namespace    string
 	Region       string // "" is the agent's own
 	NodePool     string
+	Container    *muster.Container // nil: on the node itself
 	Groups       []Group
 	Agent        Agent
 }
@@ -37,11 +38,12 @@ type Group struct {
 
 // Agent is what an allocation needs to know to fetch and start its agent.
 type Agent struct {
-	URL     string   // of the binary, from the node's point of view
-	SHA256  string   // of the binary, in hex
+	URL     string   // of the agent in an archive, from the node's point of view
+	SHA256  string   // of what lies there, in hex
 	Servers []string // URLs of Muster servers
 	Consul  string   // the Consul service to look servers up with
-	RunAs   string   // the user of commands; "" is nobody
+	RunAs   string   // the user of commands on the node itself; "" is nobody
+	Inside  string   // the user of commands in containers; "" is the image's own
 	Fence   time.Duration
 }
 
@@ -153,6 +155,9 @@ func (s *Shape) main(g Group) *api.Task {
 	}
 	for _, d := range g.Need.Devices {
 		t.Resources.Devices = append(t.Resources.Devices, device(d))
+	}
+	if s.Container != nil {
+		s.contain(t)
 	}
 	return t
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"archive/tar"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -22,8 +23,13 @@ const keptAgents = 5
 // agentsFolder is where agents are kept, by SHA-256.
 func (s *Server) agentsFolder() string { return filepath.Join(s.DataDir, "agents") }
 
-// keepAgent copies the agent into the folder, and returns its digest. What nodes
-// fetch is the copy: the file itself may be replaced while the server runs.
+// agentMode is what the agent is packed for: an archive keeps the right to
+// execute it, which a file that Nomad fetches into a container would not have.
+const agentMode = 0o755
+
+// keepAgent packs the agent into the folder, and returns the digest of the pack.
+// What nodes fetch is the copy: the file itself may be replaced while the server
+// runs.
 func keepAgent(file, dir string) (sum string, err error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -40,7 +46,7 @@ func keepAgent(file, dir string) (sum string, err error) {
 	}
 	defer os.Remove(part.Name()) // it has another name by then, unless something failed
 	hash := sha256.New()
-	_, err = io.Copy(io.MultiWriter(part, hash), f)
+	err = packAgent(f, io.MultiWriter(part, hash))
 	if err := errors.Join(err, part.Close()); err != nil {
 		return "", fmt.Errorf("keep the agent: %w", err)
 	}
@@ -49,6 +55,23 @@ func keepAgent(file, dir string) (sum string, err error) {
 		return "", fmt.Errorf("keep the agent: %w", err)
 	}
 	return sum, forgetAgents(dir)
+}
+
+// packAgent writes the agent as the only file of an archive. The same agent gives
+// the same bytes.
+func packAgent(f *os.File, to io.Writer) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	w := tar.NewWriter(to)
+	if err := w.WriteHeader(&tar.Header{Name: "muster-agent", Mode: agentMode, Size: info.Size()}); err != nil {
+		return err
+	}
+	if _, err := io.Copy(w, f); err != nil {
+		return err
+	}
+	return w.Close()
 }
 
 // forgetAgents removes the agents beyond those that were kept last.

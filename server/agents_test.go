@@ -1,7 +1,9 @@
 package server
 
 import (
+	"archive/tar"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -31,9 +33,19 @@ func TestKeepAgent(t *testing.T) {
 		if err := os.Chtimes(filepath.Join(dir, sum), at, at); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := os.ReadFile(filepath.Join(dir, sum)); string(got) != text {
+		pack, err := os.Open(filepath.Join(dir, sum))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := tar.NewReader(pack)
+		head, err := r.Next()
+		if err != nil || head.Mode != 0o755 {
+			t.Fatalf("%+v, %v", head, err)
+		}
+		if got, err := io.ReadAll(r); string(got) != text {
 			t.Errorf("%q, %v", got, err)
 		}
+		pack.Close()
 		sums = append(sums, sum)
 	}
 	for i, sum := range sums {

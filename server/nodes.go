@@ -45,7 +45,7 @@ func (n *nodes) ListNodes(ctx context.Context) ([]*muster.Node, error) {
 func describe(cluster string, s muster.NodeSnapshot, sight *muster.Sight, live []*muster.Launch) *muster.Node {
 	seen := sight.Nodes[slices.IndexFunc(sight.Nodes, func(n muster.SeenNode) bool { return n.ID == s.ID })]
 	n := &muster.Node{ID: s.ID, Name: s.Name, Cluster: cluster, NodePool: seen.Pool, Status: seen.Status,
-		Allocatable: s.Size, Used: s.Used, Foreign: s.Foreign, Notes: seen.Notes}
+		Allocatable: s.Size, Used: s.Used, Foreign: s.Foreign, Engine: seen.Engine, Notes: seen.Notes}
 	for _, l := range live {
 		if slices.ContainsFunc(l.Instances, func(in muster.Instance) bool { return in.NodeID == s.ID }) {
 			n.Runs = append(n.Runs, l.Workspace+"/"+l.Run)

@@ -30,18 +30,19 @@ import (
 
 // Config is how a server is set up.
 type Config struct {
-	DataDir   string
-	Listen    string // host:port; port 0 takes a free one
-	Advertise string // the URL under which nodes reach this server; "" is made of Listen
-	Agent     string // path of the static muster-agent
-	RunAs     string // the user of commands on nodes; "" is nobody
-	Fence     time.Duration
-	Tick      time.Duration // how often everything is looked at without a reason; 0 is never
-	Nomad     Nomad
-	Consul    Consul
-	NoConsul  bool
-	Site      muster.Site
-	Log       *slog.Logger
+	DataDir       string
+	Listen        string // host:port; port 0 takes a free one
+	Advertise     string // the URL under which nodes reach this server; "" is made of Listen
+	Agent         string // path of the static muster-agent
+	RunAs         string // the user of commands on nodes; "" is nobody
+	ContainerUser string // the user of commands in containers; "" is the image's own
+	Fence         time.Duration
+	Tick          time.Duration // how often everything is looked at without a reason; 0 is never
+	Nomad         Nomad
+	Consul        Consul
+	NoConsul      bool
+	Site          muster.Site
+	Log           *slog.Logger
 }
 
 // Nomad says how Nomad is reached.
@@ -144,8 +145,8 @@ func (s *Server) connect(agent string) (err error) {
 	n := s.Nomad
 	n.Installation = s.store.Installation
 	n.Agent = nomad.Agent{
-		URL:    s.URL.JoinPath("agent/v1/binary", agent).String(),
-		SHA256: agent, Servers: s.servers(), RunAs: s.RunAs, Fence: s.Fence,
+		URL:    s.URL.JoinPath("agent/v1/binary", agent).String() + "?archive=tar",
+		SHA256: agent, Servers: s.servers(), RunAs: s.RunAs, Inside: s.ContainerUser, Fence: s.Fence,
 	}
 	if !s.NoConsul {
 		n.Agent.Consul = consul.Service(s.store.Installation)

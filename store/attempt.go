@@ -64,7 +64,7 @@ func listInstances(ctx context.Context, q querier, launch string) ([]muster.Inst
 
 // instancesOf returns the instances of a condition by launch and index.
 func instancesOf(ctx context.Context, q querier, condition string, args ...any) (map[string][]muster.Instance, error) {
-	rows, err := collect(ctx, q, scanInstance, `SELECT launch_id, idx, grp, node_id, node_name, placed, alloc_id, boot_id, claimed_at, reported_at, phase, result
+	rows, err := collect(ctx, q, scanInstance, `SELECT launch_id, idx, grp, node_id, node_name, placed, alloc_id, boot_id, claimed_at, reported_at, phase, doing, result
 		FROM instances WHERE `+condition+` ORDER BY launch_id, idx`, args...)
 	all, next := map[string][]muster.Instance{}, map[string]int{}
 	for _, in := range rows {
@@ -79,7 +79,7 @@ func instancesOf(ctx context.Context, q querier, condition string, args ...any) 
 func scanInstance(row scanner) (in muster.Instance, err error) {
 	var result string
 	err = row.Scan(&in.LaunchID, &in.Index, &in.Group, &in.NodeID, &in.NodeName, &in.Placed, &in.AllocID, &in.BootID,
-		timeCol{&in.ClaimedAt}, timeCol{&in.ReportedAt}, &in.Phase, &result)
+		timeCol{&in.ClaimedAt}, timeCol{&in.ReportedAt}, &in.Phase, &in.Doing, &result)
 	if err == nil && result != "" {
 		in.Result = &muster.Result{}
 		err = jsonCol{in.Result}.Scan(result)
@@ -88,13 +88,17 @@ func scanInstance(row scanner) (in muster.Instance, err error) {
 }
 
 const launchColumns = `SELECT l.id, coalesce(a.run_id, 0), coalesce(a.number, 0), l.region, l.cluster, l.node_pool, l.namespace, l.job_id, l.child_id, l.state, l.stop, l.stop_at,
-	l.reserved_at, l.dispatched_at, l.groups, l.each, coalesce(r.name, ''), coalesce(w.name, '')
+	l.reserved_at, l.dispatched_at, coalesce(json_extract(r.spec, '$.container'), ''), l.groups, l.each, coalesce(r.name, ''), coalesce(w.name, '')
 	FROM launches l LEFT JOIN attempts a ON a.launch_id = l.id LEFT JOIN runs r ON r.id = a.run_id LEFT JOIN workspaces w ON w.id = r.workspace_id `
 
 func scanLaunch(row scanner) (*muster.Launch, error) {
 	l := &muster.Launch{}
-	return l, row.Scan(&l.ID, &l.RunID, &l.Attempt, &l.Region, &l.Cluster, &l.NodePool, &l.Namespace, &l.JobID, &l.ChildID, &l.State, &l.Stop, timeCol{&l.StopAt},
-		timeCol{&l.ReservedAt}, timeCol{&l.DispatchedAt}, jsonCol{&l.Groups}, jsonCol{&l.Each}, &l.Run, &l.Workspace)
+	err := row.Scan(&l.ID, &l.RunID, &l.Attempt, &l.Region, &l.Cluster, &l.NodePool, &l.Namespace, &l.JobID, &l.ChildID, &l.State, &l.Stop, timeCol{&l.StopAt},
+		timeCol{&l.ReservedAt}, timeCol{&l.DispatchedAt}, jsonCol{&l.Container}, jsonCol{&l.Groups}, jsonCol{&l.Each}, &l.Run, &l.Workspace)
+	if l.Container != nil && l.Container.Image == "" {
+		l.Container = nil // it asked for one, and runs on the node itself
+	}
+	return l, err
 }
 
 // notPurged keeps to the index of the launches that are not history, which

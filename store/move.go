@@ -133,13 +133,34 @@ func (t *tx) moveLaunch(ctx context.Context, x *muster.Execution, m *muster.Move
 		}
 	}
 	for _, in := range m.Placed {
-		if _, err := t.exec(ctx, `UPDATE instances SET node_id = ?, node_name = ?, placed = 1 WHERE launch_id = ? AND idx = ?`, in.NodeID, in.NodeName, l.ID, in.Index); err != nil {
+		if err := t.place(ctx, x, in); err != nil {
 			return err
 		}
-		message := fmt.Sprintf("instance %d is placed on node %s", in.Index, in.NodeName)
-		if err := t.event(ctx, x.Run, muster.Event{Kind: muster.EventInstance, Attempt: x.Attempt.Number, Message: message, Actor: "nomad"}); err != nil {
+	}
+	return nil
+}
+
+// place writes where an instance is, and what Nomad does for it. Its first doing
+// is an event, and how that goes on is not.
+func (t *tx) place(ctx context.Context, x *muster.Execution, in muster.Instance) error {
+	before := x.Launch.Instances[in.Index]
+	if in.Doing != "" {
+		in.Phase = muster.PhaseEnvironment
+	}
+	if _, err := t.exec(ctx, `UPDATE instances SET node_id = ?, node_name = ?, placed = 1, doing = ?, phase = CASE WHEN claimed_at = 0 THEN ? ELSE phase END WHERE launch_id = ? AND idx = ?`,
+		in.NodeID, in.NodeName, in.Doing, in.Phase, x.Launch.ID, in.Index); err != nil {
+		return err
+	}
+	tell := func(format string, args ...any) error {
+		return t.event(ctx, x.Run, muster.Event{Kind: muster.EventInstance, Attempt: x.Attempt.Number, Message: fmt.Sprintf(format, args...), Actor: "nomad"})
+	}
+	if !before.Placed || before.NodeID != in.NodeID {
+		if err := tell("instance %d is placed on node %s", in.Index, in.NodeName); err != nil {
 			return err
 		}
+	}
+	if before.Doing == "" && in.Doing != "" {
+		return tell("instance %d: phase %s: %s", in.Index, in.Phase, in.Doing)
 	}
 	return nil
 }

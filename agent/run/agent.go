@@ -43,7 +43,6 @@ type agent struct {
 
 // execute is the command "run".
 func execute() int {
-	private := makePrivate()
 	unix.Umask(0o022)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -53,11 +52,15 @@ func execute() int {
 	if err != nil {
 		return told(err, os.Stderr)
 	}
-	user, err := findAccount(c.runAs)
+	var notes []string
+	if c.image == "" {
+		notes = inspect(makePrivate())
+	}
+	user, err := findAccount(c.runAs, c.image != "")
 	if err != nil {
 		return told(err, os.Stderr)
 	}
-	a := &agent{config: c, user: user, notes: inspect(private), log: log, peers: make(chan struct{}),
+	a := &agent{config: c, user: user, notes: notes, log: log, peers: make(chan struct{}),
 		inputs: map[string]string{}, outputs: map[string]string{}}
 	a.client = client.NewAgent(client.AgentConfig{Launch: c.launch, Servers: c.servers, Token: c.token, Discover: ship.FromConsul(c.consul)})
 	return a.run()
@@ -147,7 +150,9 @@ func (a *agent) instance(life, work context.Context) *muster.Result {
 
 // settle clears what dead agents left and makes the run's own folder.
 func (a *agent) settle() error {
-	sweep(a.config, a.log)
+	if a.config.image == "" {
+		sweep(a.config, a.log)
+	}
 	var err error
 	if a.folder, err = makeFolder(a.config, a.user); err != nil {
 		return err

@@ -50,7 +50,7 @@ func (a *agent) command(life, work context.Context) *muster.Result {
 		_, _ = stdout.Close(), stderr.Close()
 		return resultOf(err)
 	}
-	memory := findMemoryLimit()
+	memory := findMemoryLimit(a.config.image != "")
 	a.reporter.enter(muster.PhaseCommand)
 	p, err := startProcess(o, stdout, stderr)
 	if err != nil {
@@ -77,12 +77,26 @@ func (a *agent) order() (o order, err error) {
 	if command, err = a.expand(command); err != nil {
 		return o, err
 	}
-	shell := "/bin/bash"
-	if _, err := os.Stat(shell); err != nil {
-		shell = "/bin/sh"
+	shell, err := a.shell()
+	if err != nil {
+		return o, err
 	}
 	return order{Args: []string{shell, "-c", command}, Dir: a.folder.path(partWork), Env: a.environment(),
 		UID: a.user.uid, GID: a.user.gid, Change: a.user.change}, nil
+}
+
+// shell returns what executes the command.
+func (a *agent) shell() (string, error) {
+	for _, shell := range []string{"/bin/bash", "/bin/sh"} {
+		if _, err := os.Stat(shell); err == nil {
+			return shell, nil
+		}
+	}
+	where := "this node"
+	if a.config.image != "" {
+		where = "the image " + a.config.image
+	}
+	return "", failed(muster.FaultCommand, "%s has no shell (/bin/bash or /bin/sh), and a command is executed by one: use an image that has, such as a -debug or -slim variant", where)
 }
 
 // openLog starts to ship a stream, and returns the end that the command writes

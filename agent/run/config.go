@@ -23,6 +23,7 @@ type config struct {
 	launch  string
 	alloc   string
 	secrets string
+	image   string // whose container the agent is in; "" on the node itself
 }
 
 // defaultFence is the fence time where the shape tells none.
@@ -31,7 +32,7 @@ const defaultFence = 5 * time.Minute
 // readConfig reads the variables.
 func readConfig() (*config, error) {
 	c := &config{
-		consul: variable(muster.AgentConsulVar), nodeID: variable(muster.AgentNodeVar), runAs: variable(muster.AgentUserVar), fence: defaultFence,
+		consul: variable(muster.AgentConsulVar), nodeID: variable(muster.AgentNodeVar), runAs: variable(muster.AgentUserVar), image: variable(muster.AgentImageVar), fence: defaultFence,
 		launch: os.Getenv("NOMAD_META_" + muster.LaunchMeta), alloc: os.Getenv("NOMAD_ALLOC_ID"), secrets: os.Getenv("NOMAD_SECRETS_DIR"),
 	}
 	for s := range strings.SplitSeq(os.Getenv(muster.AgentServersVar), ",") {
@@ -59,6 +60,15 @@ func readConfig() (*config, error) {
 	var err error
 	c.dir, err = musterDir()
 	return c, err
+}
+
+// runs is where the folders of runs lie, and folder the name of this one's. A
+// container has one run, in the folder of its Nomad task.
+func (c *config) runs() (dir, folder string) {
+	if c.image != "" {
+		return c.dir, "run"
+	}
+	return filepath.Join(c.dir, c.nodeID, "runs"), c.alloc
 }
 
 // variable returns a variable; one that Nomad could not fill in is empty.
@@ -106,9 +116,10 @@ type account struct {
 	change   bool // the agent is root, and becomes this account for the command
 }
 
-// findAccount returns the run-as user, or the agent's own where it is not root.
-func findAccount(runAs string) (account, error) {
-	if os.Geteuid() != 0 {
+// findAccount returns the run-as user, or the agent's own where it is not root
+// or in a container, which was started as the right one.
+func findAccount(runAs string, contained bool) (account, error) {
+	if os.Geteuid() != 0 || contained {
 		a := account{uid: os.Geteuid(), gid: os.Getegid(), home: os.Getenv("HOME"), name: strconv.Itoa(os.Geteuid())}
 		if me, err := user.Current(); err == nil {
 			a.name, a.home = me.Username, me.HomeDir

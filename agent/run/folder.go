@@ -46,11 +46,11 @@ func (f *folder) path(parts ...string) string {
 
 // makeFolder makes a run's folder, and locks it for as long as the agent lives.
 func makeFolder(c *config, user account) (*folder, error) {
-	runs := filepath.Join(c.dir, c.nodeID, "runs")
+	runs, name := c.runs()
 	if err := os.MkdirAll(runs, 0o711); err != nil {
 		return nil, fmt.Errorf("make the node's Muster folder: %w", err)
 	}
-	f := &folder{host: filepath.Join(runs, c.alloc), user: user}
+	f := &folder{host: filepath.Join(runs, name), user: user}
 	f.view = f.host
 	if err := os.Mkdir(f.host, 0o710); err != nil {
 		return nil, fmt.Errorf("make the run's folder: %w", err)

@@ -18,16 +18,20 @@ type memoryLimit struct {
 	before int64  // kills before the command
 }
 
-// findMemoryLimit finds the agent's memory cgroup. The root cgroup has none.
-func findMemoryLimit() (m memoryLimit) {
+// findMemoryLimit finds the agent's memory cgroup. The root cgroup has none, but
+// a container sees its own as the root.
+func findMemoryLimit(contained bool) (m memoryLimit) {
 	text, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return m
 	}
 	for line := range strings.SplitSeq(string(text), "\n") {
 		parts := strings.SplitN(line, ":", 3)
-		if len(parts) < 3 || parts[2] == "/" {
+		if len(parts) < 3 || parts[2] == "/" && !contained {
 			continue
+		}
+		if contained {
+			parts[2] = "/"
 		}
 		switch {
 		case strings.Contains(","+parts[1]+",", ",memory,"):

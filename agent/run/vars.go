@@ -37,6 +37,19 @@ func (a *agent) expand(command string) (string, error) {
 // the locale.
 var passed = regexp.MustCompile(`^(NVIDIA_.*|CUDA_.*|ROCR_.*|HIP_.*|MUSTER_DEVICE.*|SIMGPU_.*|(?i:https?_proxy|no_proxy|all_proxy)|SSL_CERT_(FILE|DIR)|TZ|LANG|LC_.*)$`)
 
+// own are the variables of a container that are for its agent; all others are
+// the image's, and for the command.
+var own = regexp.MustCompile(`^(NOMAD_|MUSTER_)`)
+
+// inherits reports whether the command is given a variable of the agent's own
+// environment.
+func (a *agent) inherits(name string) bool {
+	if a.config.image != "" {
+		return !own.MatchString(name)
+	}
+	return passed.MatchString(name)
+}
+
 // defaultPath is where commands are looked for when the agent has no PATH.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -45,7 +58,7 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 func (a *agent) environment() []string {
 	vars := map[string]string{"LANG": "C.UTF-8", "HOME": a.folder.path(partTmp)}
 	for _, pair := range os.Environ() {
-		if name, value, _ := strings.Cut(pair, "="); passed.MatchString(name) {
+		if name, value, _ := strings.Cut(pair, "="); a.inherits(name) {
 			vars[name] = value
 		}
 	}

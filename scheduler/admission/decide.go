@@ -87,7 +87,7 @@ func (c *cluster) decide() {
 			c.wait(w, *reason)
 			continue
 		}
-		key := keyOf(w.Groups)
+		key := keyOf(w)
 		if !c.stuck[key] {
 			asks := asks(w, c.size)
 			if places := c.place(asks, available); places != nil {
@@ -95,7 +95,7 @@ func (c *cluster) decide() {
 				continue
 			}
 			if !c.possible(w, asks) {
-				c.out.Refusals = append(c.out.Refusals, muster.Refusal{RunID: w.RunID, Reason: c.never(asks)})
+				c.out.Refusals = append(c.out.Refusals, muster.Refusal{RunID: w.RunID, Reason: c.never(anywhere(asks))})
 				continue
 			}
 			c.stuck[key] = true
@@ -109,10 +109,10 @@ func (c *cluster) decide() {
 	}
 }
 
-// keyOf is the same for groups that want the same.
-func keyOf(groups []muster.Group) string {
-	var key []byte
-	for _, g := range groups {
+// keyOf is the same for runs that want the same.
+func keyOf(w *muster.Waiting) string {
+	key := strconv.AppendBool(nil, w.Container)
+	for _, g := range w.Groups {
 		key = strconv.AppendInt(key, int64(g.Count), 10)
 		if a := g.Ask; a != nil {
 			key = fmt.Appendf(key, " %d %d %d %q", a.Cores, a.MiB, a.GPUs, a.GPUModel)
@@ -131,11 +131,11 @@ func (c *cluster) blocked(w *muster.Waiting) *muster.WaitReason {
 }
 
 // possible reports whether a run could start, were every node of the cluster
-// ready, well and empty. What it asks for is measured by the nodes, and those
+// ready, well and empty, with a container engine. What it asks for is measured by the nodes, and those
 // that are away have a say in that, so it may fit by either measure. Without a
 // node nothing is known.
 func (c *cluster) possible(w *muster.Waiting, now []ask) bool {
-	return len(c.nodes) == 0 || c.place(now, ever) != nil || c.place(asks(w, c.whole), ever) != nil
+	return len(c.nodes) == 0 || c.place(anywhere(now), ever) != nil || c.place(anywhere(asks(w, c.whole)), ever) != nil
 }
 
 // start gives room away.

@@ -9,8 +9,9 @@ import (
 
 // ask is what one instance wants.
 type ask struct {
-	group int // index into the run's groups
-	need  muster.Resources
+	group  int // index into the run's groups
+	need   muster.Resources
+	engine bool // only a node with a container engine will do
 }
 
 // asks lists what the instances of a run want, in the order of their indexes,
@@ -20,8 +21,17 @@ func asks(w *muster.Waiting, size muster.NodeSize) []ask {
 	for i, g := range w.Groups {
 		need := g.Need(size)
 		for range g.Count {
-			all = append(all, ask{i, need})
+			all = append(all, ask{i, need, w.Container})
 		}
+	}
+	return all
+}
+
+// anywhere is what they want of nodes whose container engines all work.
+func anywhere(asks []ask) []ask {
+	all := slices.Clone(asks)
+	for i := range all {
+		all[i].engine = false
 	}
 	return all
 }
@@ -76,7 +86,7 @@ func (c *cluster) match(asks []ask, from room) []*node {
 	for i, a := range asks {
 		order[i] = i
 		if _, known := m.fits[a.group]; !known {
-			m.fits[a.group] = c.fits(a.need, from)
+			m.fits[a.group] = c.fits(a, from)
 		}
 	}
 	slices.SortStableFunc(order, func(a, b int) int {
@@ -98,15 +108,15 @@ func (c *cluster) match(asks []ask, from room) []*node {
 	return places
 }
 
-// fits lists the nodes that have room for one need.
-func (c *cluster) fits(need muster.Resources, from room) []int {
+// fits lists the nodes that have room for one ask.
+func (c *cluster) fits(a ask, from room) []int {
 	fits := []int{}
 	for j := range c.nodes {
 		free, usable := from(&c.nodes[j])
-		if !usable {
+		if !usable || a.engine && !c.nodes[j].Engine {
 			continue
 		}
-		if _, short := free.Take(need); short == nil {
+		if _, short := free.Take(a.need); short == nil {
 			fits = append(fits, j)
 		}
 	}

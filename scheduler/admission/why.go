@@ -14,12 +14,15 @@ func (c *cluster) why(w *muster.Waiting) muster.WaitReason {
 	if c.ready == 0 {
 		return muster.WaitReason{Code: muster.WaitNodes, Message: fmt.Sprintf("cluster %s has no ready node (%d registered)", c.in.Name, len(c.nodes))}
 	}
+	if w.Container && !slices.ContainsFunc(c.nodes, func(n node) bool { return n.Ready && n.Engine }) {
+		return muster.WaitReason{Code: muster.WaitNodes, Message: fmt.Sprintf("none of the %d ready nodes of cluster %s has a container engine that works", c.ready, c.in.Name)}
+	}
 	if c.head != nil && c.place(asks, withKept) != nil {
 		return muster.WaitReason{Code: muster.WaitAhead, Ahead: c.head.Name,
 			Message: fmt.Sprintf("there is room, kept for run %s, which is before it in the queue", c.head.Name)}
 	}
 	places := c.match(asks, available)
-	nearest, shortage := c.nearest(asks[max(slices.Index(places, nil), 0)].need)
+	nearest, shortage := c.nearest(asks[max(slices.Index(places, nil), 0)])
 	if c.place(asks, withoutForeign) != nil {
 		var uses []string
 		for _, n := range c.nodes {
@@ -41,14 +44,14 @@ func (c *cluster) why(w *muster.Waiting) muster.WaitReason {
 	return reason
 }
 
-// nearest returns the usable node that lacks least for a need, and what it
+// nearest returns the usable node that lacks least for an ask, and what it
 // lacks.
-func (c *cluster) nearest(need muster.Resources) (name string, shortage []muster.Shortage) {
+func (c *cluster) nearest(a ask) (name string, shortage []muster.Shortage) {
 	var best float64
 	for i := range c.nodes {
 		n := &c.nodes[i]
-		_, short := n.free.Take(need)
-		if !n.Ready || short == nil {
+		_, short := n.free.Take(a.need)
+		if !n.Ready || short == nil || a.engine && !n.Engine {
 			continue
 		}
 		missing := 0.0

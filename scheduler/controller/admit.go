@@ -99,7 +99,7 @@ func Snapshot(s *muster.Sight, b *muster.Backlog, now time.Time) *muster.Snapsho
 		for _, n := range s.Nodes {
 			if n.Pool == c.NodePool {
 				cs.Nodes = append(cs.Nodes, muster.NodeSnapshot{ID: n.ID, Name: n.Name, Ready: n.Ready(),
-					Size: muster.NodeSize{Cores: n.Cores, Resources: n.Total}, Unhealthy: n.Unhealthy, Used: used[n.ID], Foreign: foreign[n.ID]})
+					Size: muster.NodeSize{Cores: n.Cores, Resources: n.Total}, Unhealthy: n.Unhealthy, Engine: n.Engine, Used: used[n.ID], Foreign: foreign[n.ID]})
 			}
 		}
 		snapshot.Clusters = append(snapshot.Clusters, cs)

@@ -84,6 +84,11 @@ func seenNode(stub *api.NodeListStub) muster.SeenNode {
 		n.Unusable = true
 		n.Notes = append(n.Notes, "the Nomad client has no raw_exec driver: no run can start here (plugin \"raw_exec\" { config { enabled = true } })")
 	}
+	if docker := stub.Drivers["docker"]; docker != nil && docker.Detected {
+		if n.Engine = docker.Healthy; !n.Engine {
+			n.Notes = append(n.Notes, "no container can start here: docker: "+docker.HealthDescription)
+		}
+	}
 	if r := stub.ReservedResources; r != nil {
 		n.Total = n.Total.Sub(muster.Resources{MHz: muster.Whole(int64(r.Cpu.CpuShares)), MiB: muster.Whole(int64(r.Memory.MemoryMB)), DiskMiB: muster.Whole(int64(r.Disk.DiskMB))})
 	}
@@ -125,6 +130,8 @@ func readTask(a *muster.SeenAlloc, state *api.TaskState) {
 			if m := e.Details["exit_message"]; m != "" && a.Failure == "" {
 				a.Failure = m
 			}
+		case api.TaskDriverMessage:
+			a.Doing = e.DisplayMessage
 		case api.TaskSetupFailure, api.TaskDriverFailure, api.TaskArtifactDownloadFailed, api.TaskFailedValidation:
 			a.Failure = fmt.Sprintf("%s: %s", strings.ToLower(e.Type), e.DisplayMessage)
 		}

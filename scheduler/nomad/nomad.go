@@ -149,7 +149,7 @@ func (n *Nomad) refused(err error) error {
 
 // shape returns what the launch is an instance of.
 func (n *Nomad) shape(l *muster.Launch) *jobspecs.Shape {
-	s := &jobspecs.Shape{Installation: n.installation, Namespace: l.Namespace, Region: l.Region, NodePool: l.NodePool, Agent: n.agent}
+	s := &jobspecs.Shape{Installation: n.installation, Namespace: l.Namespace, Region: l.Region, NodePool: l.NodePool, Container: l.Container, Agent: n.agent}
 	for i, g := range l.Groups {
 		s.Groups = append(s.Groups, jobspecs.Group{Name: g.Name, Count: g.Count, Need: l.Each[i]})
 	}

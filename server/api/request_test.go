@@ -138,7 +138,7 @@ func TestRefusalsLeaveNothing(t *testing.T) {
 	}{
 		{"poor", `{"name":"x","experiment":"new","spec":{"command":"a"}}`, 422},
 		{"w", `{"name":"x","experiment":"new","spec":{"command":"a","compute":"none"}}`, 422},
-		{"w", `{"name":"x","experiment":"new","spec":{"command":"a","environment":"nvcr.io/x/y"}}`, 422},
+		{"w", `{"name":"x","experiment":"new","spec":{"command":"a","environment":"azureml:mine@latest"}}`, 422},
 		{"w", `{"name":"x","experiment":"new","spec":{"command":"a","inputs":{"i":{"path":"upload:sha256:` + strings.Repeat("0", 64) + `"}}}}`, 400},
 		{"w", `{"name":"r","experiment":"new","spec":{"command":"a"}}`, 409},
 		{"w", `{"name":"x","experiment":"new","parent":"none","spec":{"command":"a"}}`, 404},

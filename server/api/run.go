@@ -73,21 +73,14 @@ func (a *API) createRun(ctx context.Context, workspace string, q *muster.RunRequ
 		return nil, err
 	}
 	by := origin(ctx)
-	offer, note, err := a.Site.Resolve(q.Spec.Environment)
-	if err != nil {
+	if err := a.contain(ctx, cluster, &q.Spec, &by); err != nil {
 		return nil, err
-	}
-	if note != "" {
-		by.Notes = append(by.Notes, note)
 	}
 	if q.Spec.Tier != "" && q.Spec.Tier != cluster.Tier {
 		by.Notes = append(by.Notes, fmt.Sprintf("asked for tier %s, and cluster %s is %s", q.Spec.Tier, cluster.Name, cluster.Tier))
 	}
 	if err := a.checkUploads(ctx, w, &q.Spec); err != nil {
 		return nil, err
-	}
-	if q.Spec.Environment != "" {
-		a.Logger.Debug("environment", "run", q.Name, "asked", q.Spec.Environment, "offer", offer)
 	}
 	r := &muster.Run{Workspace: workspace, Experiment: q.Experiment, Name: q.Name, Parent: q.Parent, DisplayName: q.DisplayName,
 		Description: q.Description, Tags: q.Tags, Properties: q.Properties, Cluster: cluster.Name, Spec: q.Spec}
@@ -96,6 +89,43 @@ func (a *API) createRun(ctx context.Context, workspace string, q *muster.RunRequ
 	}
 	a.Wake()
 	return r, nil
+}
+
+// contain finds what this site offers for the run's environment, and notes it.
+func (a *API) contain(ctx context.Context, cluster *muster.Cluster, s *muster.Spec, by *muster.Origin) error {
+	engine, err := a.hasEngine(ctx, cluster.Name)
+	if err != nil {
+		return err
+	}
+	image, note, err := a.Site.Resolve(s.Environment, engine)
+	if err != nil {
+		return err
+	}
+	if note != "" {
+		by.Notes = append(by.Notes, note)
+	}
+	switch {
+	case image == "" && s.Container != nil:
+		s.Container = nil
+		by.Notes = append(by.Notes, "shm_size and docker_args are passed over: the command runs on the node itself")
+	case image != "" && s.Container == nil:
+		s.Container = &muster.Container{Image: image}
+	case image != "":
+		s.Container.Image = image
+	}
+	return nil
+}
+
+// hasEngine reports whether a node of the cluster has a container engine. A
+// cluster without a node that was seen may have one: its runs wait, and are told
+// why.
+func (a *API) hasEngine(ctx context.Context, cluster string) (bool, error) {
+	nodes, err := a.nodes(ctx, cluster)
+	if muster.CodeOf(err) == muster.CodeUnreachable {
+		return true, nil
+	}
+	has := func(n *muster.Node) bool { return n.Engine }
+	return len(nodes) == 0 || slices.ContainsFunc(nodes, has), err
 }
 
 // cluster finds where a run goes. "local" and "serverless" are what Azure ML

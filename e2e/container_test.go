@@ -1,0 +1,280 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/dev"
+)
+
+// engine is a container engine of the test's own.
+type engine struct {
+	t    *testing.T
+	host string
+}
+
+// startEngine starts dockerd, and leads everything that is started after it
+// there. On a machine without it containers are not tested, except where all
+// must be: where CI is set.
+func startEngine(t *testing.T) *engine {
+	t.Helper()
+	program, err := exec.LookPath("dockerd")
+	busybox, err2 := exec.LookPath("busybox")
+	if err != nil || err2 != nil || os.Getuid() != 0 {
+		why := fmt.Sprintf("containers are not tested: that needs root, dockerd and a static busybox (docker.io and busybox-static): uid %d, %v, %v", os.Getuid(), err, err2)
+		if os.Getenv("CI") != "" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	dir, err := os.MkdirTemp("", "engine-") // a socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &engine{t, "unix://" + filepath.Join(dir, "docker.sock")}
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "--iptables=false", "--bridge=none", "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
+		"--pidfile", filepath.Join(dir, "pid"), "--host", e.host)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Error(err)
+		}
+		_ = cmd.Wait()                                                         // a daemon that was told to end ends as it likes
+		_ = syscall.Unmount(filepath.Join(dir, "exec", "netns", "default"), 0) // the daemon leaves it where it has used the host's network
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Setenv("DOCKER_HOST", e.host)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		if _, err := e.try("info"); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			text, _ := os.ReadFile(log.Name())
+			t.Fatalf("dockerd does not answer: %v\n%s", err, text)
+		}
+	}
+	e.image(busybox, "local/busybox:1", "ENV FROM_IMAGE=yes")
+	return e
+}
+
+// try runs a command of the engine's CLI.
+func (e *engine) try(args ...string) (string, error) {
+	cmd := exec.Command("docker", args...)
+	cmd.Env = append(os.Environ(), "DOCKER_HOST="+e.host)
+	out, err := cmd.CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// docker runs a command of the engine's CLI that must succeed.
+func (e *engine) docker(args ...string) string {
+	e.t.Helper()
+	out, err := e.try(args...)
+	if err != nil {
+		e.t.Fatalf("docker %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// image makes an image of busybox and a Dockerfile's lines.
+func (e *engine) image(busybox, name string, changes ...string) {
+	e.t.Helper()
+	root := e.t.TempDir()
+	for _, dir := range []string{"bin", "etc", "tmp", "proc", "sys", "dev"} {
+		if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+	program, err := os.ReadFile(busybox)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	files := map[string][]byte{"bin/busybox": program, "etc/passwd": []byte("root:x:0:0:root:/root:/bin/sh\nann:x:1234:1234::/tmp:/bin/sh\n"), "etc/marker": []byte(name)}
+	for file, text := range files {
+		if err := os.WriteFile(filepath.Join(root, file), text, 0o755); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+	for _, applet := range []string{"sh", "cat", "echo", "id", "df", "sleep", "ls", "env", "grep", "wc", "mkdir", "tail", "dd", "awk", "head", "tr"} {
+		if err := os.Symlink("busybox", filepath.Join(root, "bin", applet)); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+	e.importImage(root, name, changes...)
+}
+
+// importImage makes an image of a folder.
+func (e *engine) importImage(root, name string, changes ...string) {
+	e.t.Helper()
+	pack := exec.Command("tar", "-C", root, "--owner=0", "--group=0", "-c", ".")
+	args := []string{"import"}
+	for _, change := range changes {
+		args = append(args, "--change", change)
+	}
+	into := exec.Command("docker", append(args, "-", name)...)
+	into.Env = append(os.Environ(), "DOCKER_HOST="+e.host)
+	var err error
+	if into.Stdin, err = pack.StdoutPipe(); err != nil {
+		e.t.Fatal(err)
+	}
+	var out bytes.Buffer
+	into.Stdout, into.Stderr = &out, &out
+	for _, step := range []func() error{pack.Start, into.Run, pack.Wait} {
+		if err := step(); err != nil {
+			e.t.Fatalf("import image %s: %v\n%s", name, err, out.String())
+		}
+	}
+}
+
+// containers counts the engine's containers, running or not.
+func (e *engine) containers() int {
+	return len(strings.Fields(e.docker("ps", "-aq")))
+}
+
+// containerJob is a job file of a container.
+func containerJob(image, command, more string) string {
+	return fmt.Sprintf("command: |\n  %s\nenvironment:\n  image: %s\nx-muster: {resources: {cpus: 0.1, memory: 128Mi}}\n%s", strings.ReplaceAll(command, "\n", "\n  "), image, more)
+}
+
+// TestContainer executes runs in containers of a real engine.
+func TestContainer(t *testing.T) {
+	e := startEngine(t)
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := open(t, dev.Config{Nodes: []dev.Node{{Name: "a", Pool: "local"}, {Name: "b", Pool: "local"}}})
+	p.eventually("two nodes with an engine", func() bool {
+		return strings.Count(p.muster("node", "list", "-o", "json"), `"container_engine": true`) == 2
+	},
+		func() string { return p.muster("node", "list", "-o", "json") })
+
+	t.Run("all of a run", func(t *testing.T) {
+		p := p.in(t)
+		data := filepath.Join(t.TempDir(), "data.txt")
+		if err := os.WriteFile(data, []byte("seven lines"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		name := p.submit(containerJob("local/busybox:1", `cat /etc/marker; echo; cat ${{inputs.data}}; echo
+echo "from image $FROM_IMAGE, file $A, uid $(id -u), home $HOME" >&2
+df -m /dev/shm | tail -1 | awk '{print "shm " $2}'
+cat /proc/self/limits | grep 'open files'
+env | grep -c NOMAD_
+muster-agent metric loss 0.25 --step 3
+mkdir -p outputs ${{outputs.model}} && echo weights > ${{outputs.model}}/w.txt && echo kept > outputs/o.txt`,
+			fmt.Sprintf("inputs:\n  data: {type: uri_file, path: %q, mode: download}\noutputs:\n  model: {type: uri_folder, mode: upload}\nenvironment_variables: {A: b}\nresources: {shm_size: 96m, docker_args: \"--ulimit nofile=777:777\"}\n", data)))
+		v := p.ends(name, muster.RunSucceeded)
+		out, errs := p.muster("run", "logs", name, "--stream", "stdout"), p.muster("run", "logs", name, "--stream", "stderr")
+		for _, want := range []string{"local/busybox:1", "seven lines", "shm 96", "777", "\n0\n"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("stdout lacks %q:\n%s", want, out)
+			}
+		}
+		if !strings.Contains(errs, "from image yes, file b, uid 0, home /root") {
+			t.Errorf("stderr is %q", errs)
+		}
+		if v.Metrics["loss"] != 0.25 {
+			t.Errorf("metrics are %v", v.Metrics)
+		}
+		files := p.muster("run", "files", name)
+		if !strings.Contains(files, "model/w.txt") || !strings.Contains(files, "outputs/o.txt") {
+			t.Errorf("files are\n%s", files)
+		}
+		p.eventually("the container to be removed", func() bool { return e.containers() == 0 }, func() string { return e.docker("ps", "-a") })
+	})
+
+	t.Run("the image's user", func(t *testing.T) {
+		p := p.in(t)
+		e.image(busybox, "local/user:1", "USER ann")
+		name := p.submit(containerJob("local/user:1", "id -u; echo kept > $MUSTER_OUTPUT_DIR/x", ""))
+		p.ends(name, muster.RunSucceeded)
+		if out := p.muster("run", "logs", name, "--stream", "stdout"); out != "1234\n" {
+			t.Errorf("the command ran as %q", out)
+		}
+		if files := p.muster("run", "files", name); !strings.Contains(files, "outputs/x") {
+			t.Errorf("files are\n%s", files)
+		}
+	})
+
+	t.Run("no shell", func(t *testing.T) {
+		p := p.in(t)
+		root := t.TempDir()
+		if err := os.WriteFile(filepath.Join(root, "nothing"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		e.importImage(root, "local/empty:1")
+		v := p.ends(p.submit(containerJob("local/empty:1", "echo never", "")), muster.RunFailed)
+		if !strings.Contains(v.Reason, "the image local/empty:1 has no shell") {
+			t.Errorf("the reason is %q", v.Reason)
+		}
+	})
+
+	t.Run("no image", func(t *testing.T) {
+		p := p.in(t)
+		name := p.submit(containerJob("127.0.0.1:1/none:1", "echo never", ""))
+		v := p.ends(name, muster.RunFailed)
+		if !strings.Contains(v.Reason, "the platform failed 3 times") || !strings.Contains(v.Reason, "Failed to pull `127.0.0.1:1/none:1`") {
+			t.Errorf("the reason is %q", v.Reason)
+		}
+	})
+
+	t.Run("stop", func(t *testing.T) {
+		p := p.in(t)
+		name := p.submit(containerJob("local/busybox:1", "trap 'echo saved > outputs/last; exit 3' TERM\nmkdir -p outputs\necho ready\nwhile :; do sleep 0.1; done", ""))
+		p.running(name)
+		p.muster("run", "cancel", name)
+		p.ends(name, muster.RunCancelled)
+		if files := p.muster("run", "files", name); !strings.Contains(files, "outputs/last") {
+			t.Errorf("what it wrote when it was told to end is not kept:\n%s", files)
+		}
+		p.eventually("the container to be removed", func() bool { return e.containers() == 0 }, func() string { return e.docker("ps", "-a") })
+	})
+
+	t.Run("out of memory", func(t *testing.T) {
+		p := p.in(t)
+		v := p.ends(p.submit(containerJob("local/busybox:1", "head -c 400m /dev/zero | tr '\\0' x | grep y", "")), muster.RunFailed)
+		if !strings.Contains(v.Reason, "out of memory: the limit is 128 MiB") {
+			t.Errorf("the reason is %q", v.Reason)
+		}
+	})
+
+	// Two clients share the engine: neither may take the other's container for
+	// a stray, even when it starts anew.
+	t.Run("a gang on one engine", func(t *testing.T) {
+		p := p.in(t)
+		name := p.submit(containerJob("local/busybox:1", "echo instance $MUSTER_INSTANCE\nwhile [ ! -e /tmp/never ]; do sleep 0.1; done", "resources: {instance_count: 2}\n"))
+		p.running(name)
+		if n := e.containers(); n != 2 {
+			t.Errorf("%d containers for two instances", n)
+		}
+		before := e.docker("ps", "-q", "--no-trunc")
+		if err := p.Kill(dev.NodeProcess("a")); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Start(t.Context(), dev.NodeProcess("a")); err != nil {
+			t.Fatal(err)
+		}
+		p.eventually("the node to be back", func() bool { return strings.Count(p.muster("node", "list", "-o", "json"), `"state": "running"`) == 2 },
+			func() string { return p.muster("node", "list") })
+		if after := e.docker("ps", "-q", "--no-trunc"); after != before {
+			t.Errorf("containers before\n%s\nafter\n%s", before, after)
+		}
+		p.muster("run", "cancel", name)
+		p.ends(name, muster.RunCancelled)
+	})
+}
