@@ -32,13 +32,14 @@ demo: engines-two ## start the platform, train a model on it, show the results, 
 test: engines-two build-race ## run every test, with the race detector
 	$(GO) test -race -timeout=20m ./...
 
-check: prerequisites ## gofmt, vet, staticcheck, tidy, layout, links of the documents
+check: prerequisites ## gofmt, vet, staticcheck, tidy, layout, links of the documents, the reference of the commands
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "make fmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	cd tools/staticcheck && $(GO) build -o ../../$(STATICCHECK) honnef.co/go/tools/cmd/staticcheck
 	$(STATICCHECK) ./...
 	$(GO) mod tidy -diff
 	$(GO) test -count=1 .
+	$(GO) test -count=1 -run 'TestReference|TestExamples' ./cli
 
 fmt: ## format the Go files
 	gofmt -w .

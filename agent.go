@@ -21,6 +21,9 @@ const (
 //	PUT  /launches/{launch}/instances/{i}/logs/{stream}/{offset}   bytes, at most MaxChunk → ChunkAnswer
 //	POST /launches/{launch}/metrics                                MetricsReport → nothing (204)
 //	PUT  /launches/{launch}/instances/{i}/artifacts/{path...}      bytes; header ContentSHA256Header → Artifact
+//	GET  /launches/{launch}/instances/{i}/parts/{sha256}           → Parts: what is kept of a large file
+//	PUT  /launches/{launch}/instances/{i}/parts/{sha256}/{offset}  bytes, at most MaxPart; header ContentSHA256Header of the part;
+//	                                                               then PUT of the artifact without bytes, with ?size=N, makes it of them
 //
 // A token whose launch is over, or that belongs to another launch, is
 // CodeForbidden. A claim that is refused is CodeConflict: the agent exits with

@@ -4,26 +4,47 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"time"
 )
 
 // Artifact is a file that a run produced, kept after its node is gone. Its path
 // begins with "outputs/" for the ./outputs folder and with the output's name
-// for a named one.
+// for a named one. In the view of one level it may be a folder: its path ends
+// with a slash, and it has the size and number of all files below it.
 type Artifact struct {
 	Path      string    `json:"path"`
-	Size      int64     `json:"size"`   // bytes
-	SHA256    string    `json:"sha256"` // hex
-	Attempt   int       `json:"attempt"`
+	Size      int64     `json:"size"`            // bytes
+	Files     int       `json:"files,omitempty"` // of a folder
+	SHA256    string    `json:"sha256"`          // hex; "" of a folder
+	Attempt   int       `json:"attempt"`         // 0 of a folder
 	Instance  int       `json:"instance"`
-	CreatedAt time.Time `json:"created_at"`
+	CreatedAt time.Time `json:"created_at"`          // of a folder, its newest file's
+	DeletedAt time.Time `json:"deleted_at,omitzero"` // by retention: the bytes are gone
+}
+
+// ArtifactQuery chooses a page of a run's artifacts.
+type ArtifactQuery struct {
+	Prefix  string // only paths that begin so
+	After   string // only paths behind this one: the page's cursor
+	Limit   int    // at most this many
+	Folders bool   // one level: what has a slash behind the prefix is summed up as a folder
+}
+
+// ArtifactPage is a page of a list of artifacts, by path.
+type ArtifactPage struct {
+	Artifacts []*Artifact `json:"artifacts"`
+	Next      string      `json:"next,omitempty"` // the cursor of the next page; "" at the end
 }
 
 // Artifacts keeps the rows of artifacts; the bytes are a Blobs'.
 type Artifacts interface {
-	PutArtifact(ctx context.Context, runID int64, a *Artifact) error // replaces one of the same path; CodeForbidden once the attempt is over
-	FindArtifact(ctx context.Context, runID int64, path string) (*Artifact, error)
-	ListArtifacts(ctx context.Context, runID int64) ([]*Artifact, error) // by path
+	PutArtifact(ctx context.Context, runID int64, a *Artifact) error               // replaces one of the same path; CodeForbidden once the attempt is over
+	FindArtifact(ctx context.Context, runID int64, path string) (*Artifact, error) // one that retention removed too
+	// ListArtifacts returns what is kept, by path, and SumArtifacts what it is in
+	// sum below each first part of a path.
+	ListArtifacts(ctx context.Context, runID int64, q ArtifactQuery) ([]*Artifact, error)
+	SumArtifacts(ctx context.Context, runID int64) (map[string]OutputSum, error)
 }
 
 // ErrDigest says that bytes are not those that were promised.
@@ -39,6 +60,17 @@ type Blobs interface {
 	Open(ctx context.Context, key string, offset int64) (io.ReadCloser, error)
 	// Size returns the size of what the key holds; CodeNotFound without it.
 	Size(ctx context.Context, key string) (int64, error)
+	// List yields what is kept under the keys that begin with prefix, by key.
+	List(ctx context.Context, prefix string) iter.Seq2[Blob, error]
+	// Delete removes the key; one that is not there is no error.
+	Delete(ctx context.Context, key string) error
+}
+
+// Blob is what a key holds, without the bytes.
+type Blob struct {
+	Key  string
+	Size int64     // bytes
+	At   time.Time // when it was written, by the store's clock
 }
 
 // UploadKey is the key of an upload of a workspace.

@@ -10,9 +10,10 @@ import (
 
 // Container says in what container the instances of a run are executed.
 type Container struct {
-	Image  string `json:"image,omitempty" doc:"Filled in by the server: what this site offers for the environment. Empty: the command runs on the node itself." example:"python:3.12"`
-	ShmMiB Amount `json:"shm_mib,omitempty" doc:"Size of /dev/shm in MiB; the engine's default when left out." example:"8192"`
-	Args   string `json:"docker_args,omitempty" doc:"Options of the container engine, those that are allowed." example:"--ipc=host --ulimit memlock=-1"`
+	Registry string `json:"registry,omitempty" doc:"Filled in by the server: where the workspace's login is used to fetch the image."`
+	Image    string `json:"image,omitempty" doc:"Filled in by the server: what this site offers for the environment. Empty: the command runs on the node itself." example:"python:3.12"`
+	ShmMiB   Amount `json:"shm_mib,omitempty" doc:"Size of /dev/shm in MiB; the engine's default when left out." example:"8192"`
+	Args     string `json:"docker_args,omitempty" doc:"Options of the container engine, those that are allowed." example:"--ipc=host --ulimit memlock=-1"`
 }
 
 // EngineOptions are what docker_args may ask of the container engine.

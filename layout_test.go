@@ -31,14 +31,15 @@ var rooms = []struct {
 	{"store", []string{"."}},
 	{"artifact", []string{"."}},
 	{"client", []string{"."}},
+	{"oidc", []string{"."}},
 	{"engines", []string{"."}},
 	{"server/api", []string{".", "jobfile"}},
 	{"server/agentapi", []string{"."}},
-	{"server", []string{".", "artifact", "scheduler/consul", "scheduler/controller", "scheduler/nomad", "server/agentapi", "server/api", "store"}},
+	{"server", []string{".", "artifact", "scheduler/consul", "oidc", "scheduler/controller", "scheduler/nomad", "server/agentapi", "server/api", "store"}},
 	{"agent/ship", []string{".", "client"}},
 	{"agent/run", []string{".", "agent/ship", "bundle", "client"}},
 	{"dev", []string{".", "engines"}},
-	{"cli", []string{".", "bundle", "client", "dev", "jobfile", "server"}},
+	{"cli", []string{".", "bundle", "client", "dev", "jobfile", "oidc", "server"}},
 	{"cmd/muster", []string{"cli"}},
 	{"cmd/muster-agent", []string{"agent/run"}},
 }
@@ -46,13 +47,20 @@ var rooms = []struct {
 // doors lists, for a dependency, the only rooms that may import it. The longest
 // match wins, so a package named here is an exception to its parent.
 var doors = map[string][]string{
+	"github.com/coreos/go-oidc/v3":     {"oidc"},
+	"golang.org/x/oauth2":              {"oidc"},
 	"database/sql":                     {"store"},
 	"github.com/hashicorp/consul/api":  {"scheduler/consul"},
 	"github.com/hashicorp/nomad":       nil, // BUSL-1.1
 	"github.com/hashicorp/nomad/api":   {"jobspecs", "scheduler/nomad"},
 	"github.com/danielgtaylor/huma/v2": {"server"},
 	"gocloud.dev":                      {"artifact"},
+	"github.com/bmatcuk/doublestar/v4": {"cli"},
+	"github.com/vbauerster/mpb/v8":     {"cli"},
 	"github.com/urfave/cli/v2":         {"cli"},
+	"charm.land/bubbletea/v2":          {"cli"},
+	"github.com/guptarohit/asciigraph": {"cli"},
+	"github.com/google/jsonschema-go":  {"cli"},
 }
 
 // within reports whether path is base or lies under it.

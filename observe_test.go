@@ -74,6 +74,11 @@ func (m *Moves) line() string {
 	if m.Losses > 0 && !m.NotBefore.IsZero() {
 		add("wait %s", m.NotBefore.Sub(noon))
 	}
+	for _, in := range m.Placed {
+		if in.Doing != "" {
+			add("instance %d: %s", in.Index, in.Doing)
+		}
+	}
 	if m.Launch != "" {
 		add("launch %s", m.Launch)
 	}
@@ -139,6 +144,11 @@ func TestObserve(t *testing.T) {
 		{"claim refused", 1, func(sc *scene) { sc.unclaimed(0); sc.ended(0, "failed", ExitRefused) },
 			"outcome platform (the agent's claim was refused), queued, launch over"},
 		{"node restarted", 1, func(sc *scene) { sc.ended(0, "failed", ExitRefused) }, "outcome lost (node n0 was restarted), queued, launch over"},
+		{"image is being fetched", 1, func(sc *scene) {
+			sc.unclaimed(0)
+			sc.x.Launch.DispatchedAt = noon.Add(-time.Hour)
+			sc.s.Allocs[0].Client, sc.s.Allocs[0].Doing = "pending", "Downloading image"
+		}, "instance 0: Downloading image"},
 		{"claim timed out", 1, func(sc *scene) { sc.unclaimed(0); sc.x.Launch.DispatchedAt = noon.Add(-6 * time.Minute) }, "stop gang limit"},
 		{"claim timed out, written down", 1, func(sc *scene) {
 			sc.unclaimed(0)

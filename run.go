@@ -210,6 +210,9 @@ type Runs interface {
 	// RequestStop marks the run and every run below it that is not final as
 	// wanted to end. One that is final already is CodeConflict.
 	RequestStop(ctx context.Context, workspace, name string, by Origin) error
+	// IsWithin reports whether the run of that name is the ancestor or below it;
+	// one that does not exist is not.
+	IsWithin(ctx context.Context, ancestor int64, workspace, name string) (bool, error)
 }
 
 // TotalHeader says, with the beginning of a list, how long all of it is.

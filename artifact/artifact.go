@@ -4,18 +4,12 @@ package artifact
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
-	"os"
-	"path"
-	"path/filepath"
-	"sync"
+	"iter"
 
 	"gocloud.dev/blob"
-	_ "gocloud.dev/blob/fileblob" // the scheme file://
 	"gocloud.dev/gcerrors"
 	"golang.org/x/sys/unix"
 
@@ -25,27 +19,8 @@ import (
 // Bucket implements muster.Blobs.
 type Bucket struct {
 	b      *blob.Bucket
-	dir    string
-	making sync.Mutex // of folders in dir
-}
-
-// OpenFolder opens a folder as a bucket, and makes it where it is missing.
-func OpenFolder(ctx context.Context, dir string) (*Bucket, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("open artifacts: %w", err)
-	}
-	if err := makeFolder(dir); err != nil {
-		return nil, fmt.Errorf("open artifacts: %w", err)
-	}
-	// Without these the store would write into the system's temporary folder,
-	// and an attribute file beside each blob.
-	u := url.URL{Scheme: "file", Path: filepath.ToSlash(dir), RawQuery: "no_tmp_dir=true&metadata=skip"}
-	b, err := blob.OpenBucket(ctx, u.String())
-	if err != nil {
-		return nil, fmt.Errorf("open artifacts in %s: %w", dir, err)
-	}
-	return &Bucket{b: b, dir: dir}, nil
+	name   string  // as the operator wrote it, for errors
+	folder *folder // where the bucket is one; nil for a store on the network
 }
 
 // Close closes the bucket.
@@ -54,89 +29,103 @@ func (b *Bucket) Close() error { return b.b.Close() }
 // Put stores what r holds. A reader that fails, or holds other bytes than are
 // wanted, leaves the key as it was.
 func (b *Bucket) Put(ctx context.Context, key, want string, r io.Reader) (size int64, sum string, err error) {
-	name := fit(key)
-	folder := filepath.Join(b.dir, path.Dir(name))
-	if err := b.makeFolder(folder); err != nil {
-		return 0, "", notKept(key, err)
+	name := b.fit(key)
+	if err := b.folder.prepare(name); err != nil {
+		return 0, "", b.notKept(key, err)
 	}
-	// Cancelling the context before Close makes the store drop what was written.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var file *os.File // that the store writes to; it syncs nothing itself
-	w, err := b.b.NewWriter(ctx, name, &blob.WriterOptions{ContentType: "application/octet-stream", BeforeWrite: func(as func(any) bool) error {
-		if !as(&file) {
-			return errors.New("the store writes no file")
-		}
-		return nil
-	}})
-	if err != nil {
-		return 0, "", notKept(key, err)
+	s := &source{from: r, want: want, hash: sha256.New(), drop: cancel}
+	o := &blob.WriterOptions{ContentType: "application/octet-stream"}
+	if b.folder != nil {
+		o.BeforeWrite = s.syncFile
 	}
-	hash := sha256.New()
-	size, err = io.Copy(io.MultiWriter(w, hash), r)
-	sum = hex.EncodeToString(hash.Sum(nil))
+	err = b.b.Upload(ctx, name, s, o)
 	switch {
+	case s.err != nil && s.err != io.EOF:
+		return 0, s.sum(), fmt.Errorf("keep %s: %w", key, s.err)
 	case err != nil:
-	case want != "" && sum != want:
-		err = muster.ErrDigest
-	default:
-		err = file.Sync()
+		return 0, "", b.notKept(key, err)
 	}
-	if err != nil {
-		cancel()
-		w.Close()
-		return 0, sum, fmt.Errorf("keep %s: %w", key, err)
-	}
-	if err := w.Close(); err != nil {
-		return 0, "", notKept(key, err)
-	}
-	if err := syncFolder(folder); err != nil {
+	if err := b.folder.settle(name); err != nil {
 		return 0, "", fmt.Errorf("keep %s: %w", key, err)
 	}
-	return size, sum, nil
-}
-
-// makeFolder makes a folder in the bucket. One at a time: nobody is to find a
-// folder that another has made and not yet synced.
-func (b *Bucket) makeFolder(dir string) error {
-	b.making.Lock()
-	defer b.making.Unlock()
-	return makeFolder(dir)
+	return s.size, s.sum(), nil
 }
 
 // notKept tells a key that stands in the way of another, or is stood in the way
 // of, from other errors: no later try cures that.
-func notKept(key string, err error) error {
+func (b *Bucket) notKept(key string, err error) error {
 	for _, no := range []error{unix.ENOTDIR, unix.EISDIR, unix.EEXIST, unix.ENAMETOOLONG} {
 		if errors.Is(err, no) {
 			return muster.Errorf(muster.CodeInvalid, "%s cannot be kept: %v", key, no).WithCure("use another name: no file can be kept below a file, nor in the place of a folder")
 		}
 	}
-	return fmt.Errorf("keep %s: %w", key, err)
+	return fmt.Errorf("keep %s: %w", key, b.failed(err))
+}
+
+// failed says of an error that a store on the network has answered to the last
+// try that the store is away: the caller may come again. What a folder answers
+// is this machine's own trouble.
+func (b *Bucket) failed(err error) error {
+	if b.folder != nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return muster.Errorf(muster.CodeUnreachable, "the artifact store %s fails: %v", b.name, err).WithCure("it is tried again; the server's log and the store's own say more")
 }
 
 // Open returns the bytes of a key from offset on.
 func (b *Bucket) Open(ctx context.Context, key string, offset int64) (io.ReadCloser, error) {
-	r, err := b.b.NewRangeReader(ctx, fit(key), offset, -1, nil)
+	r, err := b.b.NewRangeReader(ctx, b.fit(key), offset, -1, nil)
 	if err != nil {
-		return nil, notFound(key, err)
+		return nil, b.notFound(key, err)
 	}
 	return r, nil
 }
 
 // Size returns the size of what a key holds.
 func (b *Bucket) Size(ctx context.Context, key string) (int64, error) {
-	a, err := b.b.Attributes(ctx, fit(key))
+	a, err := b.b.Attributes(ctx, b.fit(key))
 	if err != nil {
-		return 0, notFound(key, err)
+		return 0, b.notFound(key, err)
 	}
 	return a.Size, nil
 }
 
+// Delete removes a key. One that is not there is no error.
+func (b *Bucket) Delete(ctx context.Context, key string) error {
+	if err := b.b.Delete(ctx, b.fit(key)); err != nil && muster.CodeOf(b.notFound(key, err)) != muster.CodeNotFound {
+		return fmt.Errorf("remove %s: %w", key, b.failed(err))
+	}
+	return nil
+}
+
+// List yields the keys that begin with a prefix in their order, a page of the
+// store at a time. A key that the store could not hold as it is comes under the
+// name that it has there.
+func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[muster.Blob, error] {
+	return func(yield func(muster.Blob, error) bool) {
+		all := b.b.List(&blob.ListOptions{Prefix: prefix})
+		for {
+			o, err := all.Next(ctx)
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield(muster.Blob{}, fmt.Errorf("list %s: %w", prefix, b.failed(err)))
+				return
+			}
+			if !yield(muster.Blob{Key: o.Key, Size: o.Size, At: o.ModTime}, nil) {
+				return
+			}
+		}
+	}
+}
+
 // notFound tells a key that is missing from other errors.
-func notFound(key string, err error) error {
+func (b *Bucket) notFound(key string, err error) error {
 	if gcerrors.Code(err) == gcerrors.NotFound || errors.Is(err, unix.ENOTDIR) {
 		return muster.Errorf(muster.CodeNotFound, "nothing is kept under %s", key)
 	}
-	return fmt.Errorf("read %s: %w", key, err)
+	return fmt.Errorf("read %s: %w", key, b.failed(err))
 }

@@ -5,8 +5,35 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"sync"
 )
+
+// folder is a bucket's folder. A nil one is a store that needs none of this.
+type folder struct {
+	dir    string
+	making sync.Mutex // of folders in dir
+}
+
+// prepare makes the folder of a key. One at a time: nobody is to find a folder
+// that another has made and not yet synced.
+func (f *folder) prepare(name string) error {
+	if f == nil {
+		return nil
+	}
+	f.making.Lock()
+	defer f.making.Unlock()
+	return makeFolder(filepath.Join(f.dir, path.Dir(name)))
+}
+
+// settle makes the name of a key that was written survive a loss of power.
+func (f *folder) settle(name string) error {
+	if f == nil {
+		return nil
+	}
+	return syncFolder(filepath.Join(f.dir, path.Dir(name)))
+}
 
 // makeFolder makes a folder and those above it, so that they survive a loss of
 // power. Whoever finds one there may rely on it as long as nobody else is at

@@ -9,17 +9,27 @@ import (
 
 // What a folder can hold: the store writes under a name that is 21 bytes longer
 // first, and a file's name has 255 at most. A path has 4096, with that of the
-// folder itself.
+// folder itself. A store on the network holds keys of 1024 bytes, with what is
+// escaped in them.
 const (
-	maxPart = 200 // bytes between two slashes
-	maxKey  = 2000
-	maxHead = 400 // what stays readable of a longer key
+	maxPart   = 200 // bytes between two slashes
+	maxKey    = 2000
+	maxRemote = 600
+	maxHead   = 400 // what stays readable of a longer key
 )
 
-// fit turns a key into one that a folder can hold, two of them never into the
+// fit turns a key into one that the bucket can hold, two of them never into the
 // same: parts that it cannot hold are named by their SHA-256 instead, and so is
 // the end of a key that is too long as a whole.
-func fit(key string) string {
+func (b *Bucket) fit(key string) string {
+	if b.folder == nil {
+		return fit(key, maxRemote)
+	}
+	return fit(key, maxKey)
+}
+
+// fit turns a key into one of at most that many bytes.
+func fit(key string, most int) string {
 	parts := strings.Split(key, "/")
 	for i, part := range parts {
 		if !holds(part) {
@@ -27,7 +37,7 @@ func fit(key string) string {
 		}
 	}
 	name := strings.Join(parts, "/")
-	if len(name) <= maxKey {
+	if len(name) <= most {
 		return name
 	}
 	return name[:strings.LastIndexByte(name[:maxHead], '/')+1] + hashed(key)

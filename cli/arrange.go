@@ -115,7 +115,7 @@ func (a *arranged) flag(argv []string) (taken int, err error) {
 			WithCure("%s", didYouMean(name, a.flagNames()))
 	}
 	a.flags[level] = append(a.flags[level], argv[0])
-	if d, ok := f.(cli.DocGenerationFlag); !ok || !d.TakesValue() || hasValue {
+	if hasValue || !takesWord(f) {
 		return 1, nil
 	}
 	if len(argv) < 2 || argv[1] == "--" {
@@ -123,6 +123,16 @@ func (a *arranged) flag(argv []string) (taken int, err error) {
 	}
 	a.flags[level] = append(a.flags[level], argv[1])
 	return 2, nil
+}
+
+// takesWord reports whether the word behind a flag is its value.
+func takesWord(f cli.Flag) bool {
+	if g, ok := f.(*cli.GenericFlag); ok {
+		_, bare := g.Value.(interface{ IsBoolFlag() bool })
+		return !bare
+	}
+	d, ok := f.(cli.DocGenerationFlag)
+	return ok && d.TakesValue()
 }
 
 // own returns the flags of the program (0) or of a command of the path.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -34,9 +35,23 @@ func Run(ctx context.Context, argv []string, s Streams) int {
 	app := newApp(s)
 	args, err := arrange(app, argv[1:])
 	if err == nil {
+		app.Metadata = map[string]any{"given": given(args)}
 		err = app.RunContext(ctx, append([]string{"muster"}, args...))
 	}
 	return report(err, s.Err)
+}
+
+// given returns the names of the flags of the whole program that stand in an
+// arranged command line.
+func given(args []string) (names []string) {
+	for i := 0; i < len(args) && strings.HasPrefix(args[i], "-"); i++ {
+		name, _, hasValue := strings.Cut(strings.TrimLeft(args[i], "-"), "=")
+		names = append(names, name)
+		if name != "version" && name != "help" && !hasValue {
+			i++ // its value
+		}
+	}
+	return names
 }
 
 // newApp lists the commands.
@@ -48,16 +63,18 @@ func newApp(s Streams) *cli.App {
 		ExitErrHandler: func(*cli.Context, error) {}, // report does it
 		OnUsageError:   usageError,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "addr", Usage: "`URL` of the server (default: what muster dev wrote down)", EnvVars: []string{"MUSTER_ADDR"}},
-			&cli.StringFlag{Name: "token", Usage: "`SECRET` that says who calls (default: what muster dev wrote down)", EnvVars: []string{"MUSTER_TOKEN"}},
+			&cli.StringFlag{Name: "context", Usage: "`NAME` of the server and login to use, of those that muster login has kept (default: the current one)", EnvVars: []string{"MUSTER_CONTEXT"}},
+			&cli.StringFlag{Name: "addr", Usage: "`URL` of the server (default: that of the context, or what muster dev wrote down)", EnvVars: []string{"MUSTER_ADDR"}},
+			&cli.StringFlag{Name: "token", Usage: "`SECRET` that says who calls (default: that of the context, or what muster dev wrote down)", EnvVars: []string{"MUSTER_TOKEN"}},
 			&cli.StringFlag{Name: "workspace", Aliases: []string{"w"}, Usage: "`NAME` of the workspace", DefaultText: "default", EnvVars: []string{"MUSTER_WORKSPACE"}},
-			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT`: table or json", Value: "table"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT`: table, wide, json, yaml or name", Value: "table", EnvVars: []string{"MUSTER_OUTPUT"}},
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
 		},
 		Before: checkOutput,
 		Commands: []*cli.Command{
 			workspaceCommand(), experimentCommand(), runCommands(), queueCommand(), nodeCommand(), clusterCommand(),
-			serverCommand(), devCommand(), versionCommand(),
+			loginCommand(), logoutCommand(), whoamiCommand(), contextCommand(), tokenCommand(), auditCommand(),
+			registryCommand(), serverCommand(), devCommand(), topCommand(), configCommand(), doctorCommand(), completionCommand(), completeCommand(), schemaCommand(), versionCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Bool("version") {
@@ -66,16 +83,31 @@ func newApp(s Streams) *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 	}
-	settle(app.Commands)
+	settle("", app.Commands)
 	return app
 }
 
-// settle gives every command what all of them have. A noun alone shows its
-// help.
-func settle(commands []*cli.Command) {
+// lists and looks are the verbs that list something and those that show how
+// something stands, beside all that are called list and show.
+var (
+	lists = []string{"queue", "run files", "run events", "run metrics", "run diff", "experiment compare", "audit", "config show", "doctor"}
+	looks = []string{"run why"}
+)
+
+// settle gives every command what all of them have, and those that list or show
+// something what all of these have. A noun alone shows its help.
+func settle(path string, commands []*cli.Command) {
 	for _, c := range commands {
+		line := strings.TrimSpace(path + " " + c.Name)
 		c.HideHelpCommand, c.OnUsageError = true, usageError
-		settle(c.Subcommands)
+		if c.Name == "list" || slices.Contains(lists, line) {
+			c.Flags = append(c.Flags, listFlags()...)
+			watched(c)
+		} else if c.Name == "show" || slices.Contains(looks, line) {
+			watched(c)
+		}
+		exemplify(c, line)
+		settle(line, c.Subcommands)
 	}
 }
 
@@ -86,8 +118,15 @@ func usageError(_ *cli.Context, err error, _ bool) error {
 
 // checkOutput refuses a format that does not exist.
 func checkOutput(c *cli.Context) error {
-	if o := c.String("output"); o != "table" && o != "json" {
-		return muster.Errorf(muster.CodeInvalid, "--output is %q", o).WithCure("use table or json")
+	if p, err := readSettings(); err == nil && settingOf(c, "output").Source == "default" { // whoever connects tells of a bad file
+		if word, ok := p.output(); ok {
+			if err := c.Set("output", word); err != nil {
+				return fmt.Errorf("set the output: %w", err)
+			}
+		}
+	}
+	if o := c.String("output"); !slices.Contains(formats, o) {
+		return muster.Errorf(muster.CodeInvalid, "--output is %q", o).WithCure("use table, wide, json, yaml or name")
 	}
 	return nil
 }
@@ -156,9 +195,14 @@ func versionCommand() *cli.Command {
 	return &cli.Command{Name: "version", Usage: "print the version", Action: showVersion}
 }
 
+// version is what muster version shows.
+type version struct {
+	Version string `json:"version"`
+}
+
 func showVersion(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	return show(c, map[string]string{"version": muster.Version}, func(w *table) { w.line("muster %s", muster.Version) })
+	return show(c, version{muster.Version}, func(w *table) { w.line("muster %s", muster.Version) })
 }

@@ -14,6 +14,7 @@ import (
 
 func TestUsageErrors(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	for line, want := range map[string]struct {
 		code int
 		text string
@@ -21,14 +22,16 @@ func TestUsageErrors(t *testing.T) {
 		"rnu list":                        {2, "there is no command \"muster rnu\"\n  did you mean run?"},
 		"run lst":                         {2, "there is no command \"muster run lst\"\n  did you mean list?"},
 		"run list --wrkspace x":           {2, "muster run list has no flag --wrkspace\n  did you mean --workspace?"},
-		"run list --xxxxxxxxx":            {2, "there are --experiment, --parent, --state, --limit, --addr, --token, --workspace, --output, --version"},
+		"run list --xxxxxxxxx":            {2, "there are --experiment, --parent, --state, --limit, --filter, --sort-by, --watch, --context, --addr, --token, --workspace, --output"},
 		"run list -z":                     {2, "has no flag -z"},
 		"run list more":                   {2, `muster run list takes no argument, and got "more"`},
 		"run list --limit many":           {2, `invalid value "many"`},
 		"run list --limit":                {2, "--limit wants a value"},
 		"run show":                        {2, "muster run show wants NAME"},
 		"run show a b":                    {2, "muster run show takes 1 argument, and got 2"},
-		"run show a --output yaml":        {2, `--output is "yaml"`},
+		"run show a --output xml":         {2, `--output is "xml"`},
+		"run list --watch=often":          {2, `"often" is no time between looks`},
+		"run list --filter nonsense":      {5, "no server is known"},
 		"run submit none.yml":             {2, "the job file cannot be read: open none.yml: no such file or directory"},
 		"run submit - --set x":            {2, "--set x has no value"},
 		"run logs a --stream all":         {5, "no server is known"},
@@ -273,7 +276,7 @@ func TestSubmitRefuses(t *testing.T) {
 		text string
 	}{
 		{"command: a", []string{"--name", "taken"}, 4, "run taken exists already in workspace default\n  names are unique for ever"},
-		{"command: a", []string{"--name", "a b"}, 2, `--set name: "a b" is not a name for a run`},
+		{"command: a", []string{"--name", "a b"}, 2, `--name: "a b" is not a name for a run`},
 		{"command: a\ncode: none", nil, 2, "job.yml:2:7: none does not exist"},
 		{"command: a\nenvironment: {image: pytorch/pytorch}", nil, 4, "environment pytorch/pytorch runs in a container, and no node of the cluster has a container engine\n  name a cluster"},
 		{"command: a\ncompute: azureml:gpu", nil, 4, "there is no cluster gpu"},

@@ -37,6 +37,9 @@ func createCluster(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if k.Nodes == 0 {
+		fmt.Fprintf(c.App.ErrWriter, "note: node pool %s has no node: runs of cluster %s wait until one joins; nomad node pool list shows the pools\n", k.NodePool, k.Name)
+	}
 	return show(c, k, func(t *table) {
 		t.line("cluster %s is made; node pool %s has %s, %d ready", k.Name, k.NodePool, count(k.Nodes, "node"), k.Ready)
 	})
@@ -60,7 +63,12 @@ func listClusters(c *cli.Context) error {
 		row: func(k *muster.Cluster) []string {
 			return []string{k.Name, k.NodePool, string(k.Tier), fmt.Sprint(k.Nodes), fmt.Sprint(k.Ready), sizeOf(k.Size)}
 		},
-		empty: "There is no cluster yet: muster cluster create --node-pool POOL NAME makes one of a Nomad node pool.",
+		wide: []string{"PROVIDER", "REGION", "CREATED"},
+		more: func(k *muster.Cluster) []string {
+			return []string{string(k.Provider), orDash(k.Region), ago(k.CreatedAt)}
+		},
+		fields: map[string]string{"SIZE OF A NODE": "size.mhz", "CREATED": "created_at"},
+		empty:  "There is no cluster yet: muster cluster create --node-pool POOL NAME makes one of a Nomad node pool.",
 	})
 }
 

@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -9,13 +10,19 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/muster-ml/muster/cli"
 )
 
 // programs builds both programs once for all tests, beside each other.
 var programs = sync.OnceValues(func() (string, error) {
+	built.Store(true)
 	dir, err := os.MkdirTemp("", "muster-cli-test-")
 	if err != nil {
 		return "", err
@@ -30,12 +37,25 @@ var programs = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if dir, _ := programs(); dir != "" {
-		os.RemoveAll(dir)
+// built is whether programs were built.
+var built atomic.Bool
+
+// tidied removes the programs after the tests.
+type tidied struct{ *testing.M }
+
+func (m tidied) Run() int {
+	code := m.M.Run()
+	if built.Load() {
+		if dir, _ := programs(); dir != "" {
+			os.RemoveAll(dir)
+		}
 	}
-	os.Exit(code)
+	return code
+}
+
+// TestMain lets scripts run this binary as muster.
+func TestMain(m *testing.M) {
+	testscript.Main(tidied{m}, map[string]func(){"muster": func() { os.Exit(cli.Main(context.Background(), os.Args)) }})
 }
 
 // platform is a "muster dev" with folders of its own.

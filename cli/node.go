@@ -31,7 +31,12 @@ func listNodes(c *cli.Context) error {
 			return []string{n.Name, n.ID[:min(8, len(n.ID))], n.Cluster, string(n.State), fmt.Sprintf("%s of %s", used.MHz, n.Allocatable.MHz),
 				fmt.Sprintf("%s of %s", used.MiB, n.Allocatable.MiB), fmt.Sprintf("%s of %s", gpus(used), gpus(n.Allocatable.Resources)), strings.Join(n.Runs, ", ")}
 		},
-		empty: "There is no such node: muster cluster list shows which node pools the clusters are made of.",
+		wide: []string{"NODE POOL", "NOMAD STATUS", "DISK MIB", "NOTES"},
+		more: func(n *muster.Node) []string {
+			return []string{n.NodePool, n.Status, n.Allocatable.DiskMiB.String(), orDash(strings.Join(n.Notes, "; "))}
+		},
+		fields: map[string]string{"MHZ USED": "used.mhz", "MIB USED": "used.mib", "DISK MIB": "allocatable.disk_mib"},
+		empty:  "There is no such node: muster cluster list shows which node pools the clusters are made of.",
 	})
 }
 

@@ -1,50 +1,46 @@
 package cli
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
-	"strconv"
-	"strings"
-	"text/tabwriter"
-	"time"
+	"slices"
 
 	"github.com/urfave/cli/v2"
+	"sigs.k8s.io/yaml"
 
 	"github.com/muster-ml/muster"
 	"github.com/muster-ml/muster/client"
 )
 
-// table writes what people read: lines, and rows whose cells are aligned.
-type table struct{ w *tabwriter.Writer }
+// formats are what --output takes. All verbs that show something have all of
+// them: they write through show or list, and nowhere else.
+var formats = []string{"table", "wide", "json", "yaml", "name"}
 
-// line writes a line of its own.
-func (t *table) line(format string, args ...any) {
-	t.w.Flush() // so that it takes no part in the columns around it
-	fmt.Fprintf(t.w, format+"\n", args...)
-	t.w.Flush()
-}
-
-// row writes the cells of a row.
-func (t *table) row(cells ...string) {
-	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
-}
-
-// show writes v as JSON, or as the table that draw makes, as the user wants.
+// show writes v as the user wants it: as JSON, as YAML with the same keys, its
+// name alone, or as the table that draw makes.
 func show(c *cli.Context, v any, draw func(t *table)) error {
-	if c.String("output") == "json" {
-		return writeJSON(c.App.Writer, v)
+	if f, ok := c.App.Writer.(*frame); ok {
+		f.about = v
 	}
-	var text strings.Builder
-	t := &table{tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)}
-	draw(t)
-	t.w.Flush()
-	for line := range strings.Lines(text.String()) {
-		// an empty cell at the end still aligns its column, and leaves blanks
-		if _, err := io.WriteString(c.App.Writer, strings.TrimRight(line, " \n")+"\n"); err != nil {
-			return fmt.Errorf("write: %w", err)
+	switch c.String("output") {
+	case "json":
+		return writeJSON(c.App.Writer, v)
+	case "yaml":
+		return writeYAML(c.App.Writer, v)
+	case "name":
+		fields, err := fieldsOf(v)
+		if err != nil {
+			return err
 		}
+		return writeName(c, c.App.Writer, fields)
+	}
+	t := &table{wide: c.String("output") == "wide"}
+	draw(t)
+	if _, err := io.WriteString(c.App.Writer, t.text(screenOf(c.App.Writer))); err != nil {
+		return fmt.Errorf("write: %w", err)
 	}
 	return nil
 }
@@ -60,22 +56,106 @@ func writeJSON(w io.Writer, v any) error {
 	return nil
 }
 
-// list writes items as JSON, or as a table under a head; an empty one says what
-// to do next.
+// writeYAML writes v as YAML with the keys of its JSON.
+func writeYAML(w io.Writer, v any) error {
+	text, err := yaml.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write YAML: %w", err)
+	}
+	if _, err := w.Write(text); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}
+
+// nameKeys are the fields that tell things apart, the first that a thing has.
+var nameKeys = []string{"name", "path", "run", "field", "noun", "host", "seq", "id"}
+
+// writeName writes the name of a thing alone, for the next command to take.
+func writeName(c *cli.Context, w io.Writer, fields any) error {
+	for _, key := range nameKeys {
+		if found := lookup(fields, key); len(found) == 1 && found[0] != nil {
+			_, err := fmt.Fprintln(w, wordOf(found[0]))
+			return err
+		}
+	}
+	return muster.Errorf(muster.CodeInvalid, "what %s shows has no name", c.Command.HelpName).At("output").WithCure("use table, wide, json or yaml")
+}
+
+// fieldsOf returns v as its JSON reads: maps, lists, texts and numbers.
+func fieldsOf(v any) (fields any, err error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(&fields); err != nil {
+		return nil, fmt.Errorf("decode: %w", err)
+	}
+	return fields, nil
+}
+
+// listing says how items look in a table.
+type listing[T any] struct {
+	head  []string
+	row   func(T) []string
+	empty string // says what to do next
+
+	wide   []string          // the columns that only -o wide has
+	more   func(T) []string  // their cells
+	fields map[string]string // the JSON field of a column that is not named after it
+	limit  int               // how many at most, after --filter and --sort-by; 0 is all
+}
+
+// list writes the items that --filter leaves, in the order that --sort-by
+// wants, as JSON or YAML, as names, or as a table under a head.
 func list[T any](c *cli.Context, items []T, l listing[T]) error {
-	if items == nil {
-		items = []T{}
+	items, err := pick(c, items, l)
+	if err != nil {
+		return err
+	}
+	if c.String("output") == "name" {
+		if f, ok := c.App.Writer.(*frame); ok {
+			f.about = items
+		}
+		for _, item := range items {
+			fields, err := fieldsOf(item)
+			if err == nil {
+				err = writeName(c, c.App.Writer, fields)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	return show(c, items, func(t *table) {
 		if len(items) == 0 {
-			t.line("%s", l.empty)
+			t.line("%s", cmp.Or(map[bool]string{true: "Nothing passes --filter."}[len(c.StringSlice("filter")) > 0], l.empty))
 			return
 		}
-		t.row(l.head...)
+		t.row(l.columns(t.wide)...)
 		for _, item := range items {
-			t.row(l.row(item)...)
+			t.row(l.cells(item, t.wide)...)
 		}
 	})
+}
+
+// columns are the heads of the table.
+func (l listing[T]) columns(wide bool) []string {
+	if wide {
+		return slices.Concat(l.head, l.wide)
+	}
+	return l.head
+}
+
+// cells are the cells of an item's row.
+func (l listing[T]) cells(item T, wide bool) []string {
+	if wide && l.more != nil {
+		return slices.Concat(l.row(item), l.more(item))
+	}
+	return l.row(item)
 }
 
 // listAll is a verb without arguments that lists what fetch returns.
@@ -111,113 +191,4 @@ func showOne[T any](c *cli.Context, fetch func(api *client.Client, name string) 
 		return err
 	}
 	return show(c, v, func(t *table) { draw(t, v) })
-}
-
-// listing says how items look in a table.
-type listing[T any] struct {
-	head  []string
-	row   func(T) []string
-	empty string
-}
-
-// ago shows how long ago something was.
-func ago(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return length(time.Since(t)) + " ago"
-}
-
-// length shows a duration with two of its units.
-func length(d time.Duration) string {
-	switch d = max(d, 0); {
-	case d < 10*time.Second:
-		return fmt.Sprintf("%.1fs", d.Seconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%.0fs", d.Seconds())
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
-	}
-	return fmt.Sprintf("%dd%02dh", int(d.Hours())/24, int(d.Hours())%24)
-}
-
-// lasted shows how long something took, or has taken so far.
-func lasted(from, to time.Time) string {
-	if from.IsZero() {
-		return "-"
-	}
-	if to.IsZero() {
-		to = time.Now()
-	}
-	return length(to.Sub(from))
-}
-
-// clock shows a time of today, or an older one with its date.
-func clock(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	t = t.Local()
-	if time.Since(t) < 18*time.Hour {
-		return t.Format("15:04:05")
-	}
-	return t.Format("2006-01-02 15:04:05")
-}
-
-// number shows a number with as many digits as say something.
-func number(v float64) string {
-	if v == math.Trunc(v) && math.Abs(v) < 1e9 {
-		return strconv.FormatFloat(v, 'f', -1, 64)
-	}
-	return strconv.FormatFloat(v, 'g', 5, 64)
-}
-
-// bytesOf shows a number of bytes.
-func bytesOf(n int64) string {
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, unit := float64(n), ""
-	for _, unit = range []string{"KiB", "MiB", "GiB", "TiB"} {
-		if v /= 1024; v < 1024 {
-			break
-		}
-	}
-	return fmt.Sprintf("%.1f %s", v, unit)
-}
-
-// count shows a number of things.
-func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
-
-// gpus counts the devices of type gpu.
-func gpus(r muster.Resources) (n muster.Amount) {
-	for _, d := range r.Devices {
-		if d.Type == "gpu" {
-			n = n.Add(d.Count)
-		}
-	}
-	return n
-}
-
-// shorten cuts a text that is too long for a column.
-func shorten(s string, most int) string {
-	if r := []rune(s); len(r) > most {
-		return string(r[:most-1]) + "…"
-	}
-	return s
-}
-
-// orDash shows that nothing stands in a cell.
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }

@@ -49,14 +49,14 @@ func open(t *testing.T) *platform {
 	p.bucket, err = artifact.OpenFolder(ctx, t.TempDir())
 	p.must(err)
 	t.Cleanup(func() { p.bucket.Close() })
-	p.must(p.store.CreateToken(ctx, &muster.Token{Name: "anna", Hash: muster.HashToken(testToken)}))
+	p.must(p.store.CreateToken(ctx, &muster.Token{Name: "anna", Role: muster.RoleAdministrator, Hash: muster.HashToken(testToken)}))
 	p.must(p.store.CreateCluster(ctx, &muster.Cluster{Name: "local", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}))
 	p.must(p.store.CreateWorkspace(ctx, &muster.Workspace{Name: "default", DefaultCluster: "local"}))
 	lease, err := p.store.AcquireLease(ctx, "test", true)
 	p.must(err)
 	p.ledger = p.store.Lead(lease.Term)
 	people := api.New(api.Services{Workspaces: p.store, Experiments: p.store, Clusters: p.store, Nodes: twoNodes{}, Runs: p.store, Attempts: p.store,
-		Events: p.store, Artifacts: p.store, Blobs: p.bucket, Metrics: p.store, Tokens: p.store, Site: muster.DefaultSite(), Wake: func() {},
+		Events: p.store, Artifacts: p.store, Blobs: p.bucket, Metrics: p.store, Tokens: p.store, Audit: p.store, Registries: p.store, Vault: deaf{}, Site: muster.DefaultSite(), Wake: func() {},
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = &counted{r.Body, &p.received}
@@ -99,6 +99,11 @@ func (c *cut) Write(p []byte) (int, error) {
 }
 
 func (c *cut) Flush() { c.ResponseWriter.(http.Flusher).Flush() }
+
+// deaf is a vault that keeps nothing: no node of this platform fetches images.
+type deaf struct{}
+
+func (deaf) KeepSecrets(context.Context, string, map[string]muster.Secret) error { return nil }
 
 // twoNodes are the nodes that Nomad would list.
 type twoNodes struct{}
@@ -191,10 +196,10 @@ func (p *platform) start(name string) *muster.Execution {
 	reserved, err := p.ledger.Launches(ctx, muster.LaunchReserved)
 	p.must(err)
 	x := reserved[len(reserved)-1]
-	p.must(p.ledger.Move(ctx, x, &muster.Moves{Launch: muster.LaunchDispatched, JobID: "shape", ChildID: "child", Runs: []muster.RunMove{{To: muster.RunStarting}}}))
+	p.must(p.ledger.Move(ctx, x, &muster.Moves{Launch: muster.LaunchDispatched, JobID: "shape", ChildID: "child-" + x.Launch.ID, Runs: []muster.RunMove{{To: muster.RunStarting}}}))
 	p.must(p.store.LogMetrics(ctx, muster.MetricsBatch{RunID: r.ID, Attempt: x.Launch.Attempt}, []muster.Metric{
 		{Name: "accuracy", Value: 0.5, Step: 1, Time: time.Now()}, {Name: "accuracy", Value: 0.96875, Step: 2, Time: time.Now()}}, []muster.Parameter{{Name: "rows", Value: "150"}}))
-	alloc := &muster.Allocation{ID: "alloc-" + x.Launch.ID, ChildID: "child", Token: x.Launch.Token(), Launch: x.Launch.ID, Group: "main", NodeID: "11111111-aaaa", NodeName: "node1"}
+	alloc := &muster.Allocation{ID: "alloc-" + x.Launch.ID, ChildID: "child-" + x.Launch.ID, Token: x.Launch.Token(), Launch: x.Launch.ID, Group: "main", NodeID: "11111111-aaaa", NodeName: "node1"}
 	_, err = p.store.Claim(ctx, alloc, "boot", []string{"not root"})
 	p.must(err)
 	_, err = p.store.Report(ctx, x.Launch.ID, &muster.Report{Attempt: x.Launch.Attempt, Phases: []muster.PhaseChange{{Phase: muster.PhaseCode, At: time.Now()}, {Phase: muster.PhaseCommand, At: time.Now()}}})

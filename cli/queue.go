@@ -32,9 +32,18 @@ func showQueue(c *cli.Context) error {
 	return list(c, all, listing[*muster.Run]{
 		head: []string{"CLUSTER", "POSITION", "RUN", "PRIORITY", "WAITING", "REASON"},
 		row: func(r *muster.Run) []string {
-			return []string{r.Cluster, fmt.Sprint(r.Position), r.Workspace + "/" + r.Name, fmt.Sprint(r.Spec.Priority), lasted(r.QueuedAt, r.EndedAt), waiting(r)}
+			return []string{r.Cluster, fmt.Sprint(r.Position), runInQueue(r), fmt.Sprint(r.Spec.Priority), lasted(r.QueuedAt, r.EndedAt), waiting(r)}
 		},
-		empty: "No run waits.",
+		wide: []string{"EXPERIMENT", "INSTANCES", "LOOKED AT AGAIN"},
+		more: func(r *muster.Run) []string {
+			again := "-"
+			if r.WaitReason != nil {
+				again = clock(r.WaitReason.Until)
+			}
+			return []string{r.Experiment, fmt.Sprint(r.Spec.Instances()), again}
+		},
+		fields: map[string]string{"RUN": "name", "PRIORITY": "spec.priority", "WAITING": "queued_at", "REASON": "wait_reason.message"},
+		empty:  "No run waits.",
 	})
 }
 
@@ -44,4 +53,13 @@ func waiting(r *muster.Run) string {
 		return ""
 	}
 	return r.WaitReason.Message
+}
+
+// runInQueue names a waiting run with its workspace; one of a workspace that the
+// caller may not see has no name.
+func runInQueue(r *muster.Run) string {
+	if r.Name == "" {
+		return "(not yours)"
+	}
+	return r.Workspace + "/" + r.Name
 }

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,9 +34,13 @@ func runCommands() *cli.Command {
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the run ends"}}},
 		{Name: "metrics", Usage: "print what a run logged", ArgsUsage: "NAME", Action: metricsOfRun, Flags: []cli.Flag{
 			&cli.StringFlag{Name: "metric", Usage: "only this `METRIC`"}}},
-		{Name: "files", Usage: "list the files that a run left", ArgsUsage: "NAME", Action: filesOfRun},
-		{Name: "download", Usage: "fetch the files that a run left", ArgsUsage: "NAME [PATH…]", Action: downloadRun, Flags: []cli.Flag{
+		{Name: "files", Usage: "list the files that a run left, one level with folders summed up", ArgsUsage: "NAME [PATH]", Action: filesOfRun, Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "recursive", Aliases: []string{"r"}, Usage: "list every file below"}}},
+		{Name: "download", Usage: "fetch the files that a run left: all, or files, folders and patterns such as 'outputs/**/*.pt'", ArgsUsage: "NAME [PATH…]", Action: downloadRun, Flags: []cli.Flag{
+			&cli.IntFlag{Name: "parallel", Usage: "`MANY` requests at a time", Value: client.DefaultParallel},
 			&cli.StringFlag{Name: "dir", Aliases: []string{"d"}, Usage: "`FOLDER` to put them in (default: one of the run's name)"}}},
+		{Name: "diff", Usage: "show in what two runs differ: what was asked for, what they logged and how they went", ArgsUsage: "A B", Action: diffRuns},
+		{Name: "clone", Usage: "submit what a run was submitted as once more; prints the new run's name", ArgsUsage: "NAME [--set inputs.x=1] [--wait|--follow]", Action: cloneRun, Flags: cloneFlags()},
 		{Name: "cancel", Usage: "end runs, and all below them", ArgsUsage: "NAME [NAME…]", Action: cancelRuns},
 		{Name: "wait", Usage: "wait until a run ends; exit code 1 unless it succeeded", ArgsUsage: "NAME", Action: waitRun},
 	}}
@@ -78,17 +84,49 @@ func listRuns(c *cli.Context) error {
 	if c.Int("limit") < 0 {
 		return muster.Errorf(muster.CodeInvalid, "--limit is %d", c.Int("limit")).WithCure("use 0 for all")
 	}
-	runs, err := api.AllRuns(c.Context, workspaceOf(c), q, c.Int("limit"))
+	limit := c.Int("limit")
+	if len(c.StringSlice("filter")) > 0 || c.String("sort-by") != "" {
+		limit = 0 // what they choose may be anywhere
+	}
+	runs, err := api.AllRuns(c.Context, workspaceOf(c), q, limit)
 	if err != nil {
 		return err
 	}
 	return list(c, runs, listing[*muster.RunView]{
 		head: []string{"NAME", "STATE", "EXPERIMENT", "CLUSTER", "SUBMITTED", "RAN", "REASON"},
 		row: func(r *muster.RunView) []string {
-			return []string{r.Name, string(r.State), r.Experiment, r.Cluster, ago(r.CreatedAt), lastedRun(r), shorten(because(r), 60)}
+			return []string{r.Name, string(r.State), r.Experiment, r.Cluster, ago(r.CreatedAt), lastedRun(r), reasonCell(c, because(r))}
 		},
-		empty: "There is no such run in workspace " + workspaceOf(c) + ": muster run submit FILE submits one.",
+		wide: []string{"PARENT", "PRIORITY", "STARTED", "ENDED", "EXIT CODE", "METRICS"},
+		more: func(r *muster.RunView) []string {
+			code := "-"
+			if r.ExitCode != nil {
+				code = fmt.Sprint(*r.ExitCode)
+			}
+			return []string{orDash(r.Parent), fmt.Sprint(r.Spec.Priority), clock(r.StartedAt), clock(r.EndedAt), code, orDash(metricWords(r.Metrics))}
+		},
+		fields: map[string]string{"SUBMITTED": "created_at", "PRIORITY": "spec.priority", "STARTED": "started_at", "ENDED": "ended_at"},
+		limit:  c.Int("limit"),
+		empty:  "There is no such run in workspace " + workspaceOf(c) + ": muster run submit FILE submits one.",
 	})
+}
+
+// reasonCell is a reason in a list: a short one, but in full where there is room
+// for all.
+func reasonCell(c *cli.Context, reason string) string {
+	if c.String("output") == "wide" {
+		return reason
+	}
+	return shorten(reason, 60)
+}
+
+// metricWords shows the last values of all metrics in a cell.
+func metricWords(metrics map[string]float64) string {
+	var words []string
+	for _, name := range slices.Sorted(maps.Keys(metrics)) {
+		words = append(words, name+"="+number(metrics[name]))
+	}
+	return strings.Join(words, " ")
 }
 
 // lastedRun says how long a run's command took, or has taken so far.
@@ -195,7 +233,8 @@ func metricsOfRun(c *cli.Context) error {
 		row: func(m muster.Metric) []string {
 			return []string{m.Name, fmt.Sprint(m.Step), number(m.Value), clock(m.Time)}
 		},
-		empty: "The run has logged no metric. In its command: muster-agent metric NAME VALUE [--step N]",
+		fields: map[string]string{"METRIC": "name"},
+		empty:  "The run has logged no metric. In its command: muster-agent metric NAME VALUE [--step N]",
 	})
 }
 

@@ -232,7 +232,7 @@ func TestDownload(t *testing.T) {
 	p.leave(x, "outputs/deep/a b%ü.bin", big)
 	p.leave(x, "outputs/empty", "")
 	p.leave(x, "score", "1")
-	if o := p.do("run", "files", "r"); !strings.Contains(o.out, "outputs/deep/a b%ü.bin  976.6 KiB") {
+	if o := p.do("run", "files", "-r", "r"); !strings.Contains(o.out, "outputs/deep/a b%ü.bin  976.6 KiB") {
 		t.Errorf("files:\n%s", o.out)
 	}
 	dir := t.TempDir()
@@ -248,6 +248,25 @@ func TestDownload(t *testing.T) {
 	}
 	if found, _ := filepath.Glob(some + "/outputs/*"); len(found) != 1 {
 		t.Errorf("got %v", found)
+	}
+	if o := p.do("run", "files", "r"); !strings.Contains(o.out, "outputs/  976.6 KiB  3") || strings.Contains(o.out, "model.json") {
+		t.Errorf("one level:\n%s", o.out)
+	}
+	if o := p.do("run", "files", "r", "outputs"); !strings.Contains(o.out, "outputs/deep/       976.6 KiB  1") || !strings.Contains(o.out, "outputs/model.json") {
+		t.Errorf("the next level:\n%s", o.out)
+	}
+	if o := p.try("run", "files", "r", "outputs/none"); o.code != 3 || !strings.Contains(o.err, "no file or folder outputs/none") {
+		t.Errorf("a level that is not there: %d %s", o.code, o.err)
+	}
+	if o := p.do("run", "download", "r", "outputs/**/*.{bin,json}", "-d", t.TempDir()); o.out != "outputs/deep/a b%ü.bin\noutputs/model.json\n" || o.err != "2 files, 976.6 KiB, in "+o.err[strings.LastIndex(o.err, " in ")+4:] {
+		t.Errorf("a pattern fetched %q, and said %q", o.out, o.err)
+	}
+	if o := p.try("run", "download", "r", "outputs/["); o.code != 2 || !strings.Contains(o.err, "no pattern") {
+		t.Errorf("no pattern: %d %s", o.code, o.err)
+	}
+	p.submitted("nothing")
+	if o := p.do("run", "download", "nothing", "-d", t.TempDir()); !strings.Contains(o.err, "left no file") {
+		t.Errorf("a download of nothing says %q", o.err)
 	}
 	if o := p.try("run", "download", "r", "outputs/modle.json"); o.code != 3 || !strings.Contains(o.err, "did you mean outputs/model.json?") {
 		t.Errorf("exit code %d: %s", o.code, o.err)

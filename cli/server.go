@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/oidc"
 	"github.com/muster-ml/muster/server"
 )
 
@@ -25,6 +26,7 @@ func serverCommand() *cli.Command {
 			"The first start writes a token to DATA-DIR/token.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "data-dir", Usage: "`FOLDER` of the database and the artifacts", Value: "/var/lib/muster/server", EnvVars: []string{"MUSTER_DATA_DIR"}},
+			&cli.StringFlag{Name: "artifacts", Usage: "`URL` where artifacts and logs are kept: a folder, s3://BUCKET?region=…, azblob://CONTAINER or gs://BUCKET (default: DATA-DIR/artifacts)", EnvVars: []string{"MUSTER_ARTIFACTS"}},
 			&cli.StringFlag{Name: "listen", Usage: "`HOST:PORT` to listen on", Value: "127.0.0.1:4750", EnvVars: []string{"MUSTER_LISTEN"}},
 			&cli.StringFlag{Name: "advertise", Usage: "`URL` under which nodes reach this server (default: made of --listen)", EnvVars: []string{"MUSTER_ADVERTISE"}},
 			&cli.StringFlag{Name: "agent-binary", Usage: "`FILE` that nodes run (default: muster-agent beside this program)", EnvVars: []string{"MUSTER_AGENT_BINARY"}},
@@ -45,6 +47,13 @@ func serverCommand() *cli.Command {
 			&cli.StringFlag{Name: "consul-ca-cert", Usage: "`FILE` with the certificate authority of Consul", EnvVars: []string{"CONSUL_CACERT"}},
 			&cli.StringFlag{Name: "consul-client-cert", Usage: "`FILE` with our certificate", EnvVars: []string{"CONSUL_CLIENT_CERT"}},
 			&cli.StringFlag{Name: "consul-client-key", Usage: "`FILE` with our certificate's key", EnvVars: []string{"CONSUL_CLIENT_KEY"}},
+			&cli.StringFlag{Name: "oidc-issuer", Usage: "`URL` of an OpenID Connect issuer whose people may log in", EnvVars: []string{"MUSTER_OIDC_ISSUER"}},
+			&cli.StringFlag{Name: "oidc-client-id", Usage: "`ID` under which Muster is registered there: a public client with the redirect http://127.0.0.1/callback", EnvVars: []string{"MUSTER_OIDC_CLIENT_ID"}},
+			&cli.StringFlag{Name: "oidc-audience", Usage: "`NAME` for which its tokens must be meant (default: the client id)", EnvVars: []string{"MUSTER_OIDC_AUDIENCE"}},
+			&cli.StringSliceFlag{Name: "oidc-scope", Usage: "`SCOPE` that muster login asks for; may be given again", Value: cli.NewStringSlice("openid", "profile", "email", "offline_access"), EnvVars: []string{"MUSTER_OIDC_SCOPES"}},
+			&cli.StringFlag{Name: "oidc-name-claim", Usage: "`CLAIM` that names a person; sub where it is missing", Value: "email", EnvVars: []string{"MUSTER_OIDC_NAME_CLAIM"}},
+			&cli.StringFlag{Name: "oidc-groups-claim", Usage: "`CLAIM` that lists a person's groups", Value: "groups", EnvVars: []string{"MUSTER_OIDC_GROUPS_CLAIM"}},
+			&cli.StringSliceFlag{Name: "oidc-role", Usage: "`GROUP=ROLE[@WORKSPACE]`: what a group may do; * is everybody there; may be given again", EnvVars: []string{"MUSTER_OIDC_ROLES"}},
 			&cli.StringFlag{Name: "log-level", Usage: "`LEVEL`: debug, info, warn or error", Value: "info", EnvVars: []string{"MUSTER_LOG_LEVEL"}},
 		},
 		Action: runServer,
@@ -96,19 +105,38 @@ func serverConfig(c *cli.Context) (server.Config, error) {
 		}
 		agent = filepath.Join(filepath.Dir(self), "muster-agent")
 	}
+	people, err := oidcConfig(c)
+	if err != nil {
+		return server.Config{}, err
+	}
 	site, err := readSite(c.String("site"))
 	if err != nil {
 		return server.Config{}, err
 	}
 	return server.Config{
-		DataDir: c.String("data-dir"), Listen: c.String("listen"), Advertise: c.String("advertise"), Agent: agent,
+		DataDir: c.String("data-dir"), Artifacts: c.String("artifacts"), Listen: c.String("listen"), Advertise: c.String("advertise"), Agent: agent,
 		RunAs: c.String("run-as"), ContainerUser: c.String("container-user"), Fence: c.Duration("fence"), Tick: c.Duration("tick"),
 		Nomad: server.Nomad{Address: c.String("nomad-addr"), Token: c.String("nomad-token"), Region: c.String("nomad-region"), CACert: c.String("nomad-ca-cert"),
 			ClientCert: c.String("nomad-client-cert"), ClientKey: c.String("nomad-client-key"), ServerName: c.String("nomad-tls-server-name")},
 		NoConsul: c.String("consul-addr") == "none",
 		Consul: server.Consul{Address: c.String("consul-addr"), Token: c.String("consul-token"), CACert: c.String("consul-ca-cert"),
 			ClientCert: c.String("consul-client-cert"), ClientKey: c.String("consul-client-key")},
+		OIDC: people,
 		Site: site,
 		Log:  slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 	}, nil
+}
+
+// oidcConfig reads the flags about people's logins.
+func oidcConfig(c *cli.Context) (server.OIDC, error) {
+	conf := server.OIDC{Issuer: c.String("oidc-issuer"), ClientID: c.String("oidc-client-id"), Audience: c.String("oidc-audience"),
+		Scopes: c.StringSlice("oidc-scope"), NameClaim: c.String("oidc-name-claim"), GroupsClaim: c.String("oidc-groups-claim")}
+	for _, text := range c.StringSlice("oidc-role") {
+		rule, err := oidc.ReadRule(text)
+		if err != nil {
+			return conf, err
+		}
+		conf.Rules = append(conf.Rules, rule)
+	}
+	return conf, nil
 }

@@ -13,6 +13,9 @@ import (
 	"github.com/muster-ml/muster"
 )
 
+// shownFiles is how many of a run's files are shown with it.
+const shownFiles = 50
+
 func showRun(c *cli.Context) error {
 	o, err := aboutRun(c)
 	if err != nil {
@@ -23,7 +26,7 @@ func showRun(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	files, err := o.api.Artifacts(c.Context, o.workspace, o.name)
+	files, err := o.api.Artifacts(c.Context, o.workspace, o.name, muster.ArtifactQuery{Limit: shownFiles + 1})
 	if err != nil {
 		return err
 	}
@@ -42,8 +45,11 @@ func showRun(c *cli.Context) error {
 		drawWords(t, "Metrics (last)", metrics)
 		if len(files) > 0 {
 			t.line("\nFiles")
-			for _, f := range files {
+			for _, f := range files[:min(shownFiles, len(files))] {
 				t.row("  "+f.Path, bytesOf(f.Size))
+			}
+			if len(files) > shownFiles {
+				t.line("  and more: muster run files %s", v.Name)
 			}
 		}
 	})
@@ -113,11 +119,7 @@ func timeline(v *muster.RunView) (list []moment) {
 		if len(v.Attempts) > 1 {
 			prefix = fmt.Sprintf("attempt %d: ", a.Number)
 		}
-		var nodes []string
-		for _, in := range a.Instances {
-			nodes = append(nodes, cmp.Or(in.NodeName, in.NodeID))
-		}
-		add(a.AdmittedAt, "%sadmitted to %s", prefix, cmp.Or(strings.Join(nodes, ", "), a.Cluster))
+		add(a.AdmittedAt, "%sadmitted to %s", prefix, cmp.Or(strings.Join(nodeNames(a), ", "), a.Cluster))
 		add(a.DispatchedAt, "%sdispatched", prefix)
 		for _, p := range a.PhaseTimes {
 			add(p.At, "%sphase %s", prefix, p.Phase)
@@ -131,6 +133,14 @@ func timeline(v *muster.RunView) (list []moment) {
 	}
 	slices.SortStableFunc(list, func(a, b moment) int { return a.at.Compare(b.at) })
 	return list
+}
+
+// nodeNames lists the nodes of an attempt's instances.
+func nodeNames(a *muster.Attempt) (names []string) {
+	for _, in := range a.Instances {
+		names = append(names, cmp.Or(in.NodeName, in.NodeID))
+	}
+	return names
 }
 
 // why is what is known of why a run is in its state.

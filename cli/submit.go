@@ -47,6 +47,11 @@ func submitRun(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	return afterSubmit(c, api, r)
+}
+
+// afterSubmit prints the run's name, and waits or follows where that is wanted.
+func afterSubmit(c *cli.Context, api *client.Client, r *muster.Run) error {
 	if !c.Bool("follow") {
 		fmt.Fprintln(c.App.Writer, r.Name)
 	}
@@ -86,6 +91,11 @@ func readJob(c *cli.Context, file string) (*jobfile.Job, error) {
 			return nil, muster.Errorf(muster.CodeInvalid, "--set %s has no value", s).WithCure("write it like --set inputs.x=1")
 		}
 		set[place] = value
+	}
+	if c.IsSet("name") {
+		if err := checkRunName(c.String("name")); err != nil {
+			return nil, err
+		}
 	}
 	for _, flag := range []struct{ name, place string }{{"name", "name"}, {"experiment", "experiment_name"}} {
 		if c.IsSet(flag.name) {
@@ -144,7 +154,24 @@ func (s *submission) submit(ctx context.Context, job *jobfile.Job) (*muster.Run,
 	for _, warning := range q.Spec.Warnings {
 		fmt.Fprintln(s.note, "note:", warning)
 	}
-	return s.api.CreateRun(ctx, s.workspace, q)
+	r, err := s.api.CreateRun(ctx, s.workspace, q)
+	return r, placed(err, job)
+}
+
+// placed lets a refusal of the server say which line of the job file it is
+// about.
+func placed(err error, job *jobfile.Job) error {
+	e, ok := err.(*muster.Error)
+	if !ok || e.Code != muster.CodeRefused && e.Code != muster.CodeInvalid || e.Field == "" {
+		return err
+	}
+	at := job.Place(e.Field)
+	if at == "" {
+		return err
+	}
+	there := *e
+	there.Message = at + ": " + e.Message
+	return &there
 }
 
 // upload packs a file or folder and brings it to the server, unless the same is

@@ -3,6 +3,8 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/muster-ml/muster"
 )
@@ -122,7 +126,8 @@ type File struct {
 	Path   string // in the run
 	Size   int64
 	SHA256 string
-	Open   func() (io.ReadCloser, error) // called once a try
+	Open   func() (io.ReadCloser, error)              // called once a try
+	OpenAt func(p muster.Part) (io.ReadCloser, error) // opens a part; nil where the file goes in one piece
 }
 
 // PutArtifact hands in a file.
@@ -134,10 +139,53 @@ func (a *Agent) PutArtifact(ctx context.Context, f File) (*muster.Artifact, erro
 	path := fmt.Sprintf("instances/%d/artifacts/%s", a.config.Instance, strings.Join(segments, "/"))
 	header := http.Header{muster.ContentSHA256Header: {f.SHA256}}
 	var answer muster.Artifact
+	if f.OpenAt != nil && f.Size > muster.PartSize {
+		if err := a.putParts(ctx, f); err != nil {
+			return nil, err
+		}
+		err := a.decode(ctx, call{method: http.MethodPut, path: fmt.Sprintf("%s?size=%d", path, f.Size), header: header}, &answer)
+		return &answer, err
+	}
 	if err := a.decode(ctx, call{method: http.MethodPut, path: path, header: header, size: f.Size, body: f.Open}, &answer); err != nil {
 		return nil, err
 	}
 	return &answer, nil
+}
+
+// putParts hands in the parts of a file that are not kept yet.
+func (a *Agent) putParts(ctx context.Context, f File) error {
+	at := fmt.Sprintf("instances/%d/parts/%s", a.config.Instance, f.SHA256)
+	var kept muster.Parts
+	if err := a.decode(ctx, call{method: http.MethodGet, path: at}, &kept); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(uploading)
+	for _, p := range kept.Missing(f.Size) {
+		g.Go(func() error {
+			sum, err := digestOf(f, p)
+			if err != nil {
+				return muster.Errorf(muster.CodeInvalid, "the file cannot be read: %v", err)
+			}
+			return a.decode(ctx, call{method: http.MethodPut, path: fmt.Sprintf("%s/%d", at, p.Offset), header: http.Header{muster.ContentSHA256Header: {sum}},
+				size: p.Size, body: func() (io.ReadCloser, error) { return f.OpenAt(p) }}, nil)
+		})
+	}
+	return g.Wait()
+}
+
+// digestOf reads a part through.
+func digestOf(f File, p muster.Part) (string, error) {
+	r, err := f.OpenAt(p)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, r); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 // learn takes over the servers that an answer names, and keeps the one that

@@ -23,6 +23,10 @@ type Client struct {
 	// goes on trying, once until it is back.
 	OnAway func(error)
 
+	// Secret, where it is set, gives the token of each request, in place of the
+	// one that New got: for tokens that end before the work does.
+	Secret func(context.Context) (string, error)
+
 	addr  string
 	token string
 	http  *http.Client
@@ -33,6 +37,7 @@ func New(addr, token string) *Client {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
 	return &Client{addr: strings.TrimSuffix(addr, "/"), token: token, http: &http.Client{Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, ResponseHeaderTimeout: 2 * time.Minute, IdleConnTimeout: time.Minute,
+		MaxIdleConnsPerHost: 2 * DefaultParallel,
 	}}}
 }
 
@@ -69,8 +74,14 @@ func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
 	if q.header != nil {
 		req.Header = q.header
 	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+	token := c.token
+	if c.Secret != nil {
+		if token, err = c.Secret(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	if q.body != nil {
 		req.Body, req.ContentLength = q.body, q.size

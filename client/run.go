@@ -71,9 +71,27 @@ func (c *Client) Metrics(ctx context.Context, workspace, run, metric string) ([]
 	return get[[]muster.Metric](ctx, c, values("name", metric), "workspaces", workspace, "runs", run, "metrics")
 }
 
-// Artifacts lists the files that a run left, by path.
-func (c *Client) Artifacts(ctx context.Context, workspace, run string) ([]*muster.Artifact, error) {
-	return get[[]*muster.Artifact](ctx, c, nil, "workspaces", workspace, "runs", run, "artifacts")
+// Artifacts lists the files that a run left and q chooses, by path; a limit of 0
+// is all of them.
+func (c *Client) Artifacts(ctx context.Context, workspace, run string, q muster.ArtifactQuery) ([]*muster.Artifact, error) {
+	all := []*muster.Artifact{}
+	for {
+		query := values("prefix", q.Prefix, "cursor", q.After, "limit", "5000")
+		if q.Folders {
+			query.Set("folders", "true")
+		}
+		page, err := get[*muster.ArtifactPage](ctx, c, query, "workspaces", workspace, "runs", run, "artifacts")
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Artifacts...)
+		if q.Limit > 0 && len(all) >= q.Limit {
+			return all[:q.Limit], nil
+		}
+		if q.After = page.Next; q.After == "" {
+			return all, nil
+		}
+	}
 }
 
 // LogQuery chooses a run's logs.

@@ -3,10 +3,18 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -191,7 +199,7 @@ mkdir -p outputs ${{outputs.model}} && echo weights > ${{outputs.model}}/w.txt &
 		if v.Metrics["loss"] != 0.25 {
 			t.Errorf("metrics are %v", v.Metrics)
 		}
-		files := p.muster("run", "files", name)
+		files := p.muster("run", "files", "-r", name)
 		if !strings.Contains(files, "model/w.txt") || !strings.Contains(files, "outputs/o.txt") {
 			t.Errorf("files are\n%s", files)
 		}
@@ -206,7 +214,7 @@ mkdir -p outputs ${{outputs.model}} && echo weights > ${{outputs.model}}/w.txt &
 		if out := p.muster("run", "logs", name, "--stream", "stdout"); out != "1234\n" {
 			t.Errorf("the command ran as %q", out)
 		}
-		if files := p.muster("run", "files", name); !strings.Contains(files, "outputs/x") {
+		if files := p.muster("run", "files", "-r", name); !strings.Contains(files, "outputs/x") {
 			t.Errorf("files are\n%s", files)
 		}
 	})
@@ -239,7 +247,7 @@ mkdir -p outputs ${{outputs.model}} && echo weights > ${{outputs.model}}/w.txt &
 		p.running(name)
 		p.muster("run", "cancel", name)
 		p.ends(name, muster.RunCancelled)
-		if files := p.muster("run", "files", name); !strings.Contains(files, "outputs/last") {
+		if files := p.muster("run", "files", "-r", name); !strings.Contains(files, "outputs/last") {
 			t.Errorf("what it wrote when it was told to end is not kept:\n%s", files)
 		}
 		p.eventually("the container to be removed", func() bool { return e.containers() == 0 }, func() string { return e.docker("ps", "-a") })
@@ -277,4 +285,128 @@ mkdir -p outputs ${{outputs.model}} && echo weights > ${{outputs.model}}/w.txt &
 		p.muster("run", "cancel", name)
 		p.ends(name, muster.RunCancelled)
 	})
+}
+
+// slowRegistry is a real registry that wants a login, behind a door that lets no
+// layer through until it is opened.
+type slowRegistry struct {
+	host  string
+	asked chan struct{} // closed when a layer was asked for
+	open  chan struct{} // close it to let layers through
+}
+
+// startRegistry starts a registry with one user, ci, whose password is pass.
+func startRegistry(t *testing.T) *slowRegistry {
+	t.Helper()
+	for _, program := range []string{"docker-registry", "htpasswd"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Fatalf("the engine is here, and %s is not: install docker-registry and apache2-utils", program)
+		}
+	}
+	dir := t.TempDir()
+	users, err := exec.Command("htpasswd", "-Bbn", "ci", "pass").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner := listener.Addr().String()
+	listener.Close()
+	config := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q, secret: x}\nauth: {htpasswd: {realm: test, path: %q}}\n",
+		filepath.Join(dir, "data"), inner, filepath.Join(dir, "users"))
+	for file, text := range map[string]string{"users": string(users), "config.yml": config} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("docker-registry", "serve", filepath.Join(dir, "config.yml"))
+	cmd.Stderr = t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
+	r := &slowRegistry{asked: make(chan struct{}), open: make(chan struct{})}
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: inner})
+	proxy.ErrorLog = log.New(io.Discard, "", 0)
+	asked := sync.OnceFunc(func() { close(r.asked) })
+	door := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if q.Method == http.MethodGet && strings.Contains(q.URL.Path, "/blobs/") {
+			asked()
+			<-r.open
+		}
+		proxy.ServeHTTP(w, q)
+	}))
+	t.Cleanup(door.Close)
+	r.host = strings.TrimPrefix(door.URL, "http://")
+	return r
+}
+
+// TestRegistry fetches an image where a login is wanted: first without, then
+// with it, and tells of the fetch while it goes on.
+func TestRegistry(t *testing.T) {
+	e := startEngine(t)
+	r := startRegistry(t)
+	image := r.host + "/team/busybox:1"
+	e.docker("tag", "local/busybox:1", image)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		if _, err := e.try("login", "-u", "ci", "-p", "pass", r.host); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("the registry lets nobody in: %v", err)
+		}
+	}
+	e.docker("push", image)
+	e.docker("logout", r.host)
+	e.docker("rmi", image, "local/busybox:1")
+	p := open(t, dev.Config{})
+	p.eventually("a node with an engine", func() bool {
+		return strings.Contains(p.muster("node", "list", "-o", "json"), `"container_engine": true`)
+	},
+		func() string { return p.muster("node", "list", "-o", "json") })
+
+	v := p.ends(p.submit(containerJob(image, "echo never", "")), muster.RunFailed)
+	if !strings.Contains(v.Reason, "the platform failed 3 times") || !strings.Contains(v.Reason, "no basic auth credentials") {
+		t.Errorf("without a login: %s", v.Reason)
+	}
+
+	login := p.command("registry", "login", "--username", "ci", r.host)
+	login.Stdin = strings.NewReader("pass\n")
+	if out, err := login.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	name := p.submit(containerJob(image, "echo fetched; env | grep -c REGISTRY_PASSWORD || true", ""))
+	<-r.asked
+	p.until(name, "the fetch to be told", func(v view) bool { return v.Phase == muster.PhaseEnvironment })
+	p.wantEvent(name, "phase environment: Downloading image")
+	launches := p.show(name).Attempts
+	alloc := launches[len(launches)-1].Instances[0]
+	if !strings.Contains(alloc.Doing, "Downloading image") {
+		t.Errorf("the instance is %+v", alloc)
+	}
+	var jobs []struct{ ID, Namespace string }
+	p.nomad("GET", "/v1/jobs?namespace=*", nil, &jobs)
+	logins := 0
+	for _, j := range jobs {
+		var job struct{ TaskGroups []any }
+		p.nomad("GET", "/v1/job/"+url.PathEscape(j.ID)+"?namespace="+j.Namespace, nil, &job)
+		text := fmt.Sprint(job)
+		if strings.Contains(text, "PASSWORD=pass") || strings.Contains(text, "password:pass") {
+			t.Errorf("Nomad job %s holds the password: %s", j.ID, text)
+		}
+		logins += strings.Count(text, "password:${MUSTER_REGISTRY_PASSWORD}")
+	}
+	if logins == 0 {
+		t.Error("no Nomad job logs in")
+	}
+	close(r.open)
+	p.ends(name, muster.RunSucceeded)
+	if out := p.muster("run", "logs", name, "--stream", "stdout"); out != "fetched\n0\n" {
+		t.Errorf("stdout is %q", out)
+	}
+	p.muster("registry", "logout", r.host)
+	if out := p.muster("registry", "list", "-o", "json"); strings.TrimSpace(out) != "[]" {
+		t.Errorf("after the logout: %s", out)
+	}
 }

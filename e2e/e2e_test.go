@@ -154,6 +154,7 @@ type view struct {
 	Inputs     map[string]any     `json:"inputs"`
 	Outputs    map[string]any     `json:"outputs"`
 	Phase      muster.Phase       `json:"phase"`
+	Parent     string             `json:"parent"`
 }
 
 // show tells of a run.

@@ -27,7 +27,7 @@ func TestMainJob(t *testing.T) {
 		}
 	})
 	t.Run("files and the model", func(t *testing.T) {
-		if files := p.muster("run", "files", "iris-1"); !strings.Contains(files, "outputs/model.json") {
+		if files := p.muster("run", "files", "-r", "iris-1"); !strings.Contains(files, "outputs/model.json") {
 			t.Fatalf("files:\n%s", files)
 		}
 		dir := t.TempDir()
@@ -74,7 +74,7 @@ func TestFailures(t *testing.T) {
 		if v.ExitCode == nil || *v.ExitCode != 3 || len(v.Attempts) != 1 {
 			t.Errorf("exit code %v, %d attempts", v.ExitCode, len(v.Attempts))
 		}
-		if files := p.muster("run", "files", name); !strings.Contains(files, "outputs/half.txt") {
+		if files := p.muster("run", "files", "-r", name); !strings.Contains(files, "outputs/half.txt") {
 			t.Errorf("files: %s", files)
 		}
 		if r := p.try("run", "wait", name); r.code != 1 {
@@ -107,7 +107,7 @@ func TestFailures(t *testing.T) {
 		if v := p.ends(name, muster.RunFailed); !strings.Contains(v.Reason, "time limit") {
 			t.Errorf("reason: %s", v.Reason)
 		}
-		if files := p.muster("run", "files", name); !strings.Contains(files, "outputs/bye") {
+		if files := p.muster("run", "files", "-r", name); !strings.Contains(files, "outputs/bye") {
 			t.Errorf("what was written in the grace time is lost: %s", files)
 		}
 	})
@@ -148,7 +148,7 @@ func TestCancel(t *testing.T) {
 	}
 	p.muster("run", "cancel", long)
 	p.ends(long, muster.RunCancelled)
-	if files := p.muster("run", "files", long); !strings.Contains(files, "outputs/stopped") {
+	if files := p.muster("run", "files", "-r", long); !strings.Contains(files, "outputs/stopped") {
 		t.Errorf("what was written after the stop is lost: %s", files)
 	}
 	starting := p.submit(small("sleep 600", ""))
@@ -175,6 +175,32 @@ func TestChildren(t *testing.T) {
 	stays := p.submit(small("sleep 3", ""), "--name", "stays", "--parent", short)
 	p.ends(short, muster.RunSucceeded)
 	p.ends(stays, muster.RunSucceeded)
+}
+
+// TestChildrenOfCode lets a run's own code make runs below it, and wait for them.
+func TestChildrenOfCode(t *testing.T) {
+	p := open(t, dev.Config{})
+	parent := p.submit(small(`muster-agent child --name fold-1 --env FOLD=1 --set rate=0.5 --wait -- 'echo "fold $FOLD at ${{inputs.rate}}"; muster-agent metric score 0.5'
+muster-agent child --name fold-2 --wait -- sh -c 'exit 3' || echo "told: $?"
+curl -s -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $MUSTER_TOKEN" $MUSTER_ADDR/api/v1/clusters`, "inputs: {rate: 0.1}\n"), "--name", "folds")
+	p.ends(parent, muster.RunSucceeded)
+	if out := p.muster("run", "logs", parent, "--stream", "stdout"); out != "fold-1\nfold-2\ntold: 4\n403" {
+		t.Errorf("the parent wrote %q", out)
+	}
+	if out := p.muster("run", "logs", "fold-1", "--stream", "stdout"); out != "fold 1 at 0.5\n" {
+		t.Errorf("the child wrote %q", out)
+	}
+	v := p.ends("fold-1", muster.RunSucceeded)
+	if v.Parent != parent || v.Metrics["score"] != 0.5 {
+		t.Errorf("the child is %+v", v)
+	}
+	p.ends("fold-2", muster.RunFailed)
+	if tree := p.muster("run", "list", "--tree"); !strings.Contains(tree, "folds") || !strings.Contains(tree, "├─ fold-2") || !strings.Contains(tree, "└─ fold-1") {
+		t.Errorf("the tree is\n%s", tree)
+	}
+	if show := p.muster("run", "show", parent); !strings.Contains(show, "└─ fold-1") {
+		t.Errorf("the parent shows\n%s", show)
+	}
 }
 
 // TestGang runs on two nodes at once, or not at all.

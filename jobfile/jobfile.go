@@ -20,6 +20,9 @@ type Job struct {
 	Request muster.RunRequest
 	Code    string            // the local folder or file with the code; "" for none
 	Uploads map[string]string // local files and folders by the name of the input
+
+	from *file // the file and its first node: see Place
+	root *node
 }
 
 // Read reads a job file. name is its path: local paths in it are relative to
@@ -44,7 +47,7 @@ func Read(r io.Reader, name string, set map[string]string) (*Job, error) {
 	if err := f.checkKind(root); err != nil {
 		return nil, err
 	}
-	j := &job{file: f, Job: Job{Uploads: map[string]string{}}}
+	j := &job{file: f, Job: Job{Uploads: map[string]string{}, from: f, root: root}}
 	if err := j.read(root); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package jobspecs
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -42,6 +43,30 @@ func (s *Shape) contain(t *api.Task) {
 		t.Env[name] = options.Variables[name]
 	}
 	engineConfig(t.Config, options)
+	if s.Container.Registry != "" {
+		logIn(t, s.Container.Registry)
+	}
+}
+
+// The variables that bring the login at a registry from Nomad's variable to its
+// docker driver.
+const (
+	usernameVar = "MUSTER_REGISTRY_USERNAME"
+	passwordVar = "MUSTER_REGISTRY_PASSWORD"
+)
+
+// logIn makes the driver log in at a registry, by what the namespace's variable
+// holds: no secret stands in the job. Without it the registry refuses, and that
+// is told; a template that waited for it would hold the task for ever.
+func logIn(t *api.Task, host string) {
+	username, password := muster.VaultKeys(host)
+	t.Config["auth"] = []map[string]string{{"username": "${" + usernameVar + "}", "password": "${" + passwordVar + "}", "server_address": host}}
+	text := fmt.Sprintf(`{{ if nomadVarExists %q }}{{ with nomadVar %q }}
+%s={{ .%s | toJSON }}
+%s={{ .%s | toJSON }}
+{{ end }}{{ end }}`, muster.VaultPath, muster.VaultPath, usernameVar, username, passwordVar, password)
+	t.Templates = append(t.Templates, &api.Template{EmbeddedTmpl: &text, DestPath: new("secrets/registry.env"), Envvars: new(true),
+		ChangeMode: new("noop"), Once: new(true), Perms: new("0600")})
 }
 
 // engineConfig writes what a run asks of the engine in the words of Nomad's

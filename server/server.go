@@ -20,6 +20,7 @@ import (
 
 	"github.com/muster-ml/muster"
 	"github.com/muster-ml/muster/artifact"
+	"github.com/muster-ml/muster/oidc"
 	"github.com/muster-ml/muster/scheduler/consul"
 	"github.com/muster-ml/muster/scheduler/controller"
 	"github.com/muster-ml/muster/scheduler/nomad"
@@ -35,12 +36,14 @@ type Config struct {
 	Advertise     string // the URL under which nodes reach this server; "" is made of Listen
 	Agent         string // path of the static muster-agent
 	RunAs         string // the user of commands on nodes; "" is nobody
+	Artifacts     string // where artifacts and logs are kept: a folder or a URL; "" is DataDir/artifacts
 	ContainerUser string // the user of commands in containers; "" is the image's own
 	Fence         time.Duration
 	Tick          time.Duration // how often everything is looked at without a reason; 0 is never
 	Nomad         Nomad
 	Consul        Consul
 	NoConsul      bool
+	OIDC          OIDC // whom it believes about people; without an Issuer nobody
 	Site          muster.Site
 	Log           *slog.Logger
 }
@@ -50,6 +53,9 @@ type Nomad = nomad.Config
 
 // Consul says how Consul is reached.
 type Consul = consul.Config
+
+// OIDC says which OpenID Connect issuer is believed.
+type OIDC = oidc.Config
 
 // Server is a running server.
 type Server struct {
@@ -62,6 +68,7 @@ type Server struct {
 	consul     *consul.Consul
 	controller *controller.Controller
 	agents     *agentapi.API
+	issuer     muster.Issuer // nil without one
 	listener   net.Listener
 	http       *http.Server
 	closing    chan struct{} // closed when streams are to end
@@ -81,12 +88,17 @@ func Open(ctx context.Context, c Config) (s *Server, err error) {
 		return s, err
 	}
 	s.closers = append(s.closers, s.store)
-	if s.bucket, err = artifact.OpenFolder(ctx, filepath.Join(c.DataDir, "artifacts")); err != nil {
+	if s.bucket, err = artifact.Open(ctx, cmp.Or(c.Artifacts, filepath.Join(c.DataDir, "artifacts"))); err != nil {
 		return s, err
 	}
 	s.closers = append(s.closers, s.bucket)
 	if err := s.firstToken(ctx); err != nil {
 		return s, err
+	}
+	if c.OIDC.Issuer != "" {
+		if s.issuer, err = oidc.New(c.OIDC); err != nil {
+			return s, err
+		}
 	}
 	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
 		return s, muster.Errorf(muster.CodeInvalid, "listen on %s: %v", c.Listen, err).At("listen")
@@ -114,14 +126,14 @@ func (s *Server) firstToken(ctx context.Context) error {
 	}
 	// The file comes first: a token that is in the store and nowhere else would
 	// lock everybody out.
-	secret, file := muster.RandomID(20), filepath.Join(s.DataDir, "token")
+	secret, file := muster.NewSecret(), filepath.Join(s.DataDir, "token")
 	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the first token: %w", err)
 	}
 	if err := os.Chmod(file, 0o600); err != nil {
 		return fmt.Errorf("write the first token: %w", err)
 	}
-	return s.store.CreateToken(ctx, &muster.Token{Name: "admin", Hash: muster.HashToken(secret)})
+	return s.store.CreateToken(ctx, &muster.Token{Name: "admin", Role: muster.RoleAdministrator, Hash: muster.HashToken(secret)})
 }
 
 // advertised returns the URL under which the server is reached.
@@ -170,7 +182,7 @@ func (s *Server) assemble() {
 	s.agents = agentapi.New(agentapi.Services{Identities: s.nomad, Claims: &claims{s.store, s.controller}, Artifacts: s.store, Blobs: s.bucket, Metrics: s.store,
 		FindRun: s.store.FindRunByID, Servers: s.servers, Changed: s.controller.Ordered, Agents: s.agentsFolder(), Logger: s.Log})
 	people := api.New(api.Services{Workspaces: s.store, Experiments: s.store, Clusters: s.store, Nodes: &nodes{s.store, s.controller}, Runs: &runs{s.store, s.controller.Away},
-		Attempts: s.store, Events: s.store, Artifacts: s.store, Blobs: s.bucket, Metrics: s.store, Tokens: s.store,
+		Attempts: s.store, Events: s.store, Artifacts: s.store, Blobs: s.bucket, Metrics: s.store, Tokens: s.store, Audit: s.store, Issuer: s.issuer, Registries: s.store, Vault: s.nomad, RunOf: s.runPrincipal,
 		Site: s.Site, Wake: s.controller.Wake, Closing: s.closing, Logger: s.Log})
 	mux := http.NewServeMux()
 	mux.Handle("/api/", people)

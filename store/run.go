@@ -236,6 +236,15 @@ func (s *Store) RequestStop(ctx context.Context, workspace, name string, by must
 	})
 }
 
+// IsWithin reports whether the run of that name is the ancestor or below it.
+func (s *Store) IsWithin(ctx context.Context, ancestor int64, workspace, name string) (within bool, err error) {
+	err = s.read.QueryRowContext(ctx, `WITH RECURSIVE above(id) AS (
+			SELECT r.id FROM runs r JOIN workspaces w ON w.id = r.workspace_id WHERE w.name = ? AND r.name = ?
+			UNION SELECT r.parent_id FROM runs r JOIN above a ON r.id = a.id WHERE r.parent_id IS NOT NULL)
+		SELECT EXISTS (SELECT 1 FROM above WHERE id = ?)`, workspace, name, ancestor).Scan(&within)
+	return within, err
+}
+
 // FindRunByID returns the run of that id.
 func (s *Store) FindRunByID(ctx context.Context, id int64) (*muster.Run, error) {
 	r, err := scanRun(s.read.QueryRowContext(ctx, runColumns+`WHERE r.id = ?`, id))

@@ -18,6 +18,7 @@ const usage = `usage:
   muster-agent run                           execute the launch of this allocation (called by Nomad)
   muster-agent metric NAME VALUE [--step N]  log a metric of the run
   muster-agent param NAME VALUE              log a parameter of the run
+  muster-agent child [FLAGS] -- COMMAND…     submit a run below this one, and print its name; --wait waits for it
   muster-agent version
 `
 
@@ -34,6 +35,8 @@ func Main(args []string) int {
 		return guard()
 	case "metric":
 		return told(logMetric(rest), os.Stderr)
+	case "child":
+		return told(makeChild(rest), os.Stderr)
 	case "param":
 		return told(logParam(rest), os.Stderr)
 	case "version":

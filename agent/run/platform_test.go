@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"maps"
 	"net"
@@ -210,7 +211,35 @@ func (p *platform) PutArtifact(_ context.Context, _ int64, a *muster.Artifact) e
 func (p *platform) FindArtifact(context.Context, int64, string) (*muster.Artifact, error) {
 	return nil, nil
 }
-func (p *platform) ListArtifacts(context.Context, int64) ([]*muster.Artifact, error) { return nil, nil }
+func (p *platform) List(_ context.Context, prefix string) iter.Seq2[muster.Blob, error] {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []muster.Blob
+	for _, key := range slices.Sorted(maps.Keys(p.blobs)) {
+		if strings.HasPrefix(key, prefix) {
+			all = append(all, muster.Blob{Key: key, Size: int64(len(p.blobs[key]))})
+		}
+	}
+	return func(yield func(muster.Blob, error) bool) {
+		for _, b := range all {
+			if !yield(b, nil) {
+				return
+			}
+		}
+	}
+}
+func (p *platform) Delete(_ context.Context, key string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.blobs, key)
+	return nil
+}
+func (p *platform) ListArtifacts(context.Context, int64, muster.ArtifactQuery) ([]*muster.Artifact, error) {
+	return nil, nil
+}
+func (p *platform) SumArtifacts(context.Context, int64) (map[string]muster.OutputSum, error) {
+	return nil, nil
+}
 
 func (p *platform) Put(_ context.Context, key, want string, r io.Reader) (int64, string, error) {
 	data, err := io.ReadAll(r)

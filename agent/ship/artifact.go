@@ -75,6 +75,12 @@ func (f Folder) Send(ctx context.Context, agent *client.Agent, name, path string
 	file := client.File{Path: path, Size: size, SHA256: sum, Open: func() (io.ReadCloser, error) {
 		file, _, err := f.open(name)
 		return file, err
+	}, OpenAt: func(p muster.Part) (io.ReadCloser, error) {
+		file, _, err := f.open(name)
+		if err != nil {
+			return nil, err
+		}
+		return part{io.NewSectionReader(file, p.Offset, p.Size), file}, nil
 	}}
 	patience := cmp.Or(f.Patience, DefaultPatience)
 	var since time.Time // when the server began to fail
@@ -90,6 +96,12 @@ func (f Folder) Send(ctx context.Context, agent *client.Agent, name, path string
 		}
 		return err
 	})
+}
+
+// part is a part of a file.
+type part struct {
+	io.Reader
+	io.Closer
 }
 
 // digest reads a file through.

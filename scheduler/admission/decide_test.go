@@ -88,6 +88,8 @@ func TestDecide(t *testing.T) {
 		{Name: "device", Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(100), GPUs: 1}}}
 	device, three := readyNode("device", size(4, 4000, 2048, 1)), slices.Clone(unlike)
 	three[1].Count = 2
+	engine := readyNode("engine", small)
+	engine.Engine = true
 	for name, c := range map[string]struct {
 		s    *muster.Snapshot
 		want string
@@ -109,6 +111,8 @@ func TestDecide(t *testing.T) {
 		"the size is the smallest":       {one([]muster.NodeSnapshot{readyNode("a", big), readyNode("b", small)}, muster.Waiting{Groups: whole(2)}), "+1@b,a"},
 		"the head keeps its nodes":       {one([]muster.NodeSnapshot{busy, readyNode("a", small)}, muster.Waiting{Groups: whole(2)}, muster.Waiting{Groups: part(1, 1, 100, 0)}), "-1 capacity | -2 ahead"},
 		"others pass beside the head":    {one([]muster.NodeSnapshot{busyBig, readyNode("a", small)}, muster.Waiting{Groups: part(1, 1, 8000, 0)}, muster.Waiting{Groups: part(1, 1, 100, 0)}, muster.Waiting{Groups: part(1, 1, 4090, 0)}), "+2@a | -1 capacity | -3 ahead"},
+		"a container wants an engine":    {one([]muster.NodeSnapshot{readyNode("a", small), engine}, muster.Waiting{Container: true, Groups: whole(1)}, muster.Waiting{Groups: whole(1)}), "+1@engine | +2@a"},
+		"no engine works":                {one([]muster.NodeSnapshot{readyNode("a", small)}, muster.Waiting{Container: true, Groups: whole(1)}, muster.Waiting{Groups: whole(1)}), "+2@a | -1 no nodes"},
 		"back-off":                       {one([]muster.NodeSnapshot{readyNode("a", small)}, muster.Waiting{NotBefore: t0.Add(1), Groups: whole(1)}, muster.Waiting{Groups: whole(1)}), "+2@a | -1 back-off"},
 		"a small node that is down":      {one([]muster.NodeSnapshot{down, readyNode("a", big)}, muster.Waiting{Groups: whole(2)}), "-1 capacity"},
 		"a device is unwell":             {one([]muster.NodeSnapshot{unwell}, muster.Waiting{Groups: part(1, 1, 100, 2)}, muster.Waiting{Groups: whole(1)}, muster.Waiting{Groups: part(1, 1, 100, 3)}), "-1 capacity | -2 capacity | x3"},

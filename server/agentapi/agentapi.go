@@ -76,6 +76,8 @@ func New(s Services) *API {
 	a.mux.HandleFunc("POST "+launch+"metrics", a.handleWork(a.logMetrics))
 	a.mux.HandleFunc("GET "+launch+"uploads/{sha256}", a.handleWork(a.serveUpload))
 	a.mux.HandleFunc("PUT "+launch+"instances/{i}/logs/{stream}/{offset}", a.handleWork(a.putChunk))
+	a.mux.HandleFunc("GET "+launch+"instances/{i}/parts/{sha256}", a.handleWork(a.listParts))
+	a.mux.HandleFunc("PUT "+launch+"instances/{i}/parts/{sha256}/{offset}", a.handleWork(a.putPart))
 	a.mux.HandleFunc("PUT "+launch+"instances/{i}/artifacts/{path...}", a.handleWork(a.putArtifact))
 	a.mux.HandleFunc("/agent/v1/", a.handleUnknown)
 	return a

@@ -32,6 +32,8 @@ func routes(launch string, i int) []route {
 		{"GET", base + "uploads/" + digest(launch+" code"), ""},
 		{"PUT", fmt.Sprintf("%sinstances/%d/logs/stdout/0", base, i), "line\n"},
 		{"PUT", fmt.Sprintf("%sinstances/%d/artifacts/outputs/m", base, i), "model"},
+		{"GET", fmt.Sprintf("%sinstances/%d/parts/%s", base, i, digest("large")), ""},
+		{"PUT", fmt.Sprintf("%sinstances/%d/parts/%s/0", base, i, digest("large")), "part"},
 		{"PUT", fmt.Sprintf("%sinstances/%d/artifacts/outputs/report", base, i), "not the route of that name"},
 	}
 }

@@ -85,7 +85,7 @@ func (a *API) putArtifact(w http.ResponseWriter, r *http.Request, c *caller) err
 	}
 	key := muster.ArtifactKey(c.launch.RunID, c.launch.Attempt, c.instance.Index, name)
 	defer a.lock(key)()
-	size, sum, err := a.Blobs.Put(r.Context(), key, want, http.MaxBytesReader(w, r.Body, a.MaxArtifact))
+	size, sum, err := a.keep(w, r, c, key, want)
 	switch {
 	case errors.Is(err, muster.ErrDigest):
 		return muster.Errorf(muster.CodeInvalid, "%s arrived with another content than its digest says", name).WithCure("send it again")
@@ -101,6 +101,24 @@ func (a *API) putArtifact(w http.ResponseWriter, r *http.Request, c *caller) err
 		return fmt.Errorf("keep artifact: %w", err)
 	}
 	return answer(w, art)
+}
+
+// keep keeps the bytes of an artifact: those of the body, or the parts that came
+// before it.
+func (a *API) keep(w http.ResponseWriter, r *http.Request, c *caller, key, want string) (size int64, sum string, err error) {
+	whole := r.URL.Query().Get("size")
+	if whole == "" {
+		return a.Blobs.Put(r.Context(), key, want, http.MaxBytesReader(w, r.Body, a.MaxArtifact))
+	}
+	if size, err = strconv.ParseInt(whole, 10, 64); err != nil || size < 1 || size > a.MaxArtifact || muster.CheckSHA256(want) != nil {
+		return 0, "", muster.Errorf(muster.CodeTooLarge, "a file of %s bytes is not kept", whole)
+	}
+	base := muster.ArtifactPartsKey(c.launch.RunID, c.launch.Attempt, c.instance.Index, want)
+	err = muster.JoinParts(r.Context(), a.Blobs, base, key, want, size)
+	if muster.CodeOf(err) == muster.CodeConflict {
+		err = muster.Errorf(muster.CodeUnreachable, "%v", err) // the agent sends what is missing when it comes again
+	}
+	return size, want, err
 }
 
 // serveUpload gives an upload that the run's spec names, and no other.

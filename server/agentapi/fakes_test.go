@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"iter"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -139,7 +141,12 @@ func (m *memory) PutArtifact(_ context.Context, runID int64, a *muster.Artifact)
 func (m *memory) FindArtifact(context.Context, int64, string) (*muster.Artifact, error) {
 	return nil, nil
 }
-func (m *memory) ListArtifacts(context.Context, int64) ([]*muster.Artifact, error) { return nil, nil }
+func (m *memory) ListArtifacts(context.Context, int64, muster.ArtifactQuery) ([]*muster.Artifact, error) {
+	return nil, nil
+}
+func (m *memory) SumArtifacts(context.Context, int64) (map[string]muster.OutputSum, error) {
+	return nil, nil
+}
 
 func (m *memory) Put(_ context.Context, key, want string, r io.Reader) (int64, string, error) {
 	data, err := io.ReadAll(r)
@@ -176,6 +183,31 @@ func (m *memory) Size(_ context.Context, key string) (int64, error) {
 		return 0, muster.Errorf(muster.CodeNotFound, "no %s", key)
 	}
 	return int64(len(data)), nil
+}
+
+func (m *memory) List(_ context.Context, prefix string) iter.Seq2[muster.Blob, error] {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []muster.Blob
+	for _, key := range slices.Sorted(maps.Keys(m.blobs)) {
+		if strings.HasPrefix(key, prefix) {
+			all = append(all, muster.Blob{Key: key, Size: int64(len(m.blobs[key]))})
+		}
+	}
+	return func(yield func(muster.Blob, error) bool) {
+		for _, b := range all {
+			if !yield(b, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (m *memory) Delete(_ context.Context, key string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.blobs, key)
+	return nil
 }
 
 func (m *memory) LogMetrics(_ context.Context, at muster.MetricsBatch, _ []muster.Metric, _ []muster.Parameter) error {

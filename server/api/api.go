@@ -29,6 +29,11 @@ type Services struct {
 	Blobs       muster.Blobs
 	Metrics     muster.Metrics
 	Tokens      muster.Tokens
+	Registries  muster.Registries
+	Vault       muster.Vault
+	RunOf       func(ctx context.Context, token string) (*muster.Principal, error) // whose code a workload identity belongs to; may be nil
+	Audit       muster.Audit
+	Issuer      muster.Issuer // whom it believes about people; may be nil
 
 	Site    muster.Site
 	Wake    func()          // rings the controller after a write
@@ -65,12 +70,16 @@ func New(s Services) *API {
 	for _, number := range []reflect.Type{reflect.TypeFor[muster.Duration](), reflect.TypeFor[muster.Amount]()} {
 		config.Components.Schemas.RegisterTypeAlias(number, reflect.TypeFor[float64]())
 	}
+	config.Components.Schemas.RegisterTypeAlias(reflect.TypeFor[muster.Secret](), reflect.TypeFor[string]())
 	a.huma = humago.New(a.mux, config)
-	a.huma.UseMiddleware(a.identify)
+	a.registerTokens()
+	a.registerRegistries()
+	a.registerAudit()
 	a.registerWorkspaces()
 	a.registerClusters()
 	a.registerRuns()
 	a.registerData()
+	a.registerParts()
 	a.registerStreams()
 	a.completeDocument()
 	a.mux.HandleFunc("/", a.unknown)
@@ -95,24 +104,7 @@ type (
 // origin says who made the request of ctx.
 func origin(ctx context.Context) muster.Origin {
 	id, _ := ctx.Value(requestKey{}).(string)
-	p, _ := ctx.Value(principalKey{}).(muster.Principal)
-	return muster.Origin{Actor: p.Name, RequestID: id}
-}
-
-// identify finds out who calls.
-func (a *API) identify(ctx huma.Context, next func(huma.Context)) {
-	secret, ok := strings.CutPrefix(ctx.Header("Authorization"), "Bearer ")
-	if !ok || secret == "" {
-		a.refuse(ctx, muster.Errorf(muster.CodeUnauthenticated, "this call needs a token").
-			WithCure("send it as \"Authorization: Bearer TOKEN\"; the CLI takes --token or MUSTER_TOKEN"))
-		return
-	}
-	token, err := a.Tokens.FindToken(ctx.Context(), muster.HashToken(secret))
-	if err != nil {
-		a.refuse(ctx, err)
-		return
-	}
-	next(huma.WithValue(ctx, principalKey{}, muster.Principal{Name: token.Name}))
+	return muster.Origin{Actor: principal(ctx).Name, RequestID: id}
 }
 
 // refuse answers a request that goes no further.
@@ -143,25 +135,32 @@ func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
 	p.write(w)
 }
 
-// operation describes a route in the document.
+// operation describes a route: in the document, and to its guard.
 type operation struct {
 	method, path string
 	id, summary  string
 	status       int
 	tag          string
+	role         muster.Role // the least that it takes, in the workspace of its path
 }
 
 // handle registers a route whose answer is JSON, or a stream.
 func handle[I, O any](a *API, o operation, f func(ctx context.Context, in *I) (*O, error)) {
-	huma.Register(a.huma, huma.Operation{
+	about := huma.Operation{
 		OperationID: o.id, Method: o.method, Path: base + o.path, Summary: o.summary, Tags: []string{o.tag},
 		DefaultStatus: o.status, MaxBodyBytes: maxBody,
-		Errors: []int{400, 401, 404, 409, 422, 500, 503},
-	}, func(ctx context.Context, in *I) (*O, error) {
+		Errors:      []int{400, 401, 403, 404, 409, 422, 500, 503},
+		Middlewares: huma.Middlewares{a.guard(o)},
+	}
+	if o.role == anybody {
+		about.Security = []map[string][]string{{}}
+	}
+	huma.Register(a.huma, about, func(ctx context.Context, in *I) (*O, error) {
 		out, err := f(ctx, in)
 		if err != nil {
 			return nil, a.problem(ctx, err)
 		}
+		tellMade(ctx, o, out)
 		return out, nil
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"io"
@@ -25,6 +26,7 @@ type door struct {
 	*testing.T
 	store  *store.Store
 	bucket *artifact.Bucket
+	vault  *vault
 	url    string
 	woken  atomic.Int64
 }
@@ -33,7 +35,7 @@ const secret = "a-secret"
 
 func open(t *testing.T) *door {
 	t.Helper()
-	d := &door{T: t}
+	d := &door{T: t, vault: &vault{kept: map[string]muster.Secret{}}}
 	var err error
 	d.store, err = store.Open(t.Context(), t.TempDir())
 	d.must(err)
@@ -41,15 +43,40 @@ func open(t *testing.T) *door {
 	d.bucket, err = artifact.OpenFolder(t.Context(), t.TempDir())
 	d.must(err)
 	t.Cleanup(func() { d.bucket.Close() })
-	d.must(d.store.CreateToken(t.Context(), &muster.Token{Name: "anna", Hash: muster.HashToken(secret)}))
+	d.must(d.store.CreateToken(t.Context(), &muster.Token{Name: "anna", Role: muster.RoleAdministrator, Hash: muster.HashToken(secret)}))
 	d.must(d.store.CreateCluster(t.Context(), &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}))
 	d.must(d.store.CreateWorkspace(t.Context(), &muster.Workspace{Name: "w", DefaultCluster: "c"}))
 	server := httptest.NewServer(api.New(api.Services{Workspaces: d.store, Experiments: d.store, Clusters: d.store, Nodes: noNomad{}, Runs: d.store,
-		Attempts: d.store, Events: d.store, Artifacts: d.store, Blobs: d.bucket, Metrics: d.store, Tokens: d.store,
+		Attempts: d.store, Events: d.store, Artifacts: d.store, Blobs: d.bucket, Metrics: d.store, Tokens: d.store, Audit: d.store, Registries: d.store, Vault: d.vault, RunOf: d.runOf,
 		Site: muster.DefaultSite(), Wake: func() { d.woken.Add(1) }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}))
 	t.Cleanup(server.Close)
 	d.url = server.URL
 	return d
+}
+
+// vault keeps the secrets of one namespace in the place of Nomad.
+type vault struct{ kept map[string]muster.Secret }
+
+func (v *vault) KeepSecrets(_ context.Context, _ string, secrets map[string]muster.Secret) error {
+	for key, secret := range secrets {
+		v.kept[key] = secret
+		if secret.Reveal() == "" {
+			delete(v.kept, key)
+		}
+	}
+	return nil
+}
+
+// ofRunR is a workload identity that says it is an allocation's: that of run r.
+var ofRunR = "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"nomad_allocation_id":"a"}`)) + ".signature"
+
+// runOf knows one workload identity in the place of Nomad.
+func (d *door) runOf(ctx context.Context, token string) (*muster.Principal, error) {
+	r, err := d.store.FindRun(ctx, "w", "r")
+	if err != nil || token != ofRunR {
+		return nil, muster.Errorf(muster.CodeUnauthenticated, "this workload identity is none").WithCure("take another")
+	}
+	return &muster.Principal{Name: "run r", Run: "r", RunID: r.ID, Grants: []muster.Grant{{Role: muster.RoleContributor, Workspace: "w"}}}, nil
 }
 
 // noNomad is what the server knows of nodes before Nomad has answered.

@@ -16,7 +16,7 @@ type newCluster struct {
 }
 
 func (a *API) registerClusters() {
-	handle(a, operation{"POST", "/clusters", "create-cluster", "Make a cluster of a node pool", 201, "clusters"},
+	handle(a, operation{"POST", "/clusters", "create-cluster", "Make a cluster of a node pool", 201, "clusters", muster.RoleAdministrator},
 		func(ctx context.Context, in *body[newCluster]) (*body[*muster.Cluster], error) {
 			c := &muster.Cluster{Name: in.Body.Name, NodePool: in.Body.NodePool, Provider: muster.ProviderNone, Tier: cmp.Or(in.Body.Tier, muster.TierDedicated)}
 			if err := c.Validate(); err != nil {
@@ -28,7 +28,7 @@ func (a *API) registerClusters() {
 			a.Wake()
 			return ok(c, a.measure(ctx, c))
 		})
-	handle(a, operation{"GET", "/clusters", "list-clusters", "List the clusters", 200, "clusters"},
+	handle(a, operation{"GET", "/clusters", "list-clusters", "List the clusters", 200, "clusters", muster.RoleReader},
 		func(ctx context.Context, _ *struct{}) (*body[[]*muster.Cluster], error) {
 			all, err := a.Clusters.ListClusters(ctx)
 			if err != nil {
@@ -36,7 +36,7 @@ func (a *API) registerClusters() {
 			}
 			return list(all, a.measure(ctx, all...))
 		})
-	handle(a, operation{"GET", "/clusters/{cluster}", "show-cluster", "Show a cluster", 200, "clusters"},
+	handle(a, operation{"GET", "/clusters/{cluster}", "show-cluster", "Show a cluster", 200, "clusters", muster.RoleReader},
 		func(ctx context.Context, in *struct {
 			Cluster string `path:"cluster"`
 		}) (*body[*muster.Cluster], error) {
@@ -49,17 +49,17 @@ func (a *API) registerClusters() {
 	type ofCluster struct {
 		Cluster string `query:"cluster" doc:"Only this cluster's."`
 	}
-	handle(a, operation{"GET", "/nodes", "list-nodes", "List the nodes of all clusters", 200, "nodes"},
+	handle(a, operation{"GET", "/nodes", "list-nodes", "List the nodes of all clusters", 200, "nodes", muster.RoleReader},
 		func(ctx context.Context, in *ofCluster) (*body[[]*muster.Node], error) {
 			return list(a.nodes(ctx, in.Cluster))
 		})
-	handle(a, operation{"GET", "/nodes/{node}", "show-node", "Show a node by id, beginning of an id, or name", 200, "nodes"},
+	handle(a, operation{"GET", "/nodes/{node}", "show-node", "Show a node by id, beginning of an id, or name", 200, "nodes", muster.RoleReader},
 		func(ctx context.Context, in *struct {
 			Node string `path:"node"`
 		}) (*body[*muster.Node], error) {
 			return ok(a.node(ctx, in.Node))
 		})
-	handle(a, operation{"GET", "/queue", "show-queue", "List the waiting runs by cluster and position, with reasons", 200, "queue"}, a.showQueue)
+	handle(a, operation{"GET", "/queue", "show-queue", "List the waiting runs by cluster and position, with reasons", 200, "queue", muster.RoleReader}, a.showQueue)
 }
 
 // ofQueue chooses the beginning of a queue.
@@ -86,6 +86,7 @@ func (a *API) showQueue(ctx context.Context, in *ofQueue) (*queuePage, error) {
 	if all == nil {
 		all = []*muster.Run{} // [], not null
 	}
+	veil(principal(ctx), all)
 	return &queuePage{total, all}, nil
 }
 
@@ -133,7 +134,7 @@ func (a *API) nodes(ctx context.Context, cluster string) ([]*muster.Node, error)
 	var own []*muster.Node
 	for _, n := range all {
 		if cluster == "" || n.Cluster == cluster {
-			own = append(own, n)
+			own = append(own, veiled(principal(ctx), n))
 		}
 	}
 	return own, err
@@ -158,5 +159,5 @@ func (a *API) node(ctx context.Context, name string) (*muster.Node, error) {
 	if found == nil {
 		return nil, muster.Errorf(muster.CodeNotFound, "there is no node %s in any cluster", name).WithCure("muster node list shows what there is")
 	}
-	return found, nil
+	return veiled(principal(ctx), found), nil
 }

@@ -30,7 +30,7 @@ func (in *inUpload) Resolve(ctx huma.Context) []error {
 
 func (a *API) registerData() {
 	const upload, run = "/workspaces/{workspace}/uploads/{sha256}", "/workspaces/{workspace}/runs/{run}"
-	handle(a, operation{"HEAD", upload, "has-upload", "Is this upload here already?", 204, "uploads"},
+	handle(a, operation{"HEAD", upload, "has-upload", "Is this upload here already?", 204, "uploads", muster.RoleReader},
 		func(ctx context.Context, in *inUpload) (*struct{}, error) {
 			key, err := a.uploadKey(ctx, in)
 			if err != nil {
@@ -39,24 +39,20 @@ func (a *API) registerData() {
 			_, err = a.Blobs.Size(ctx, key)
 			return nil, err
 		})
-	handle(a, operation{"PUT", upload, "put-upload", "Upload a packed code folder or input", 204, "uploads"},
+	handle(a, operation{"PUT", upload, "put-upload", "Upload a packed code folder or input", 204, "uploads", muster.RoleContributor},
 		func(ctx context.Context, in *inUpload) (*struct{}, error) { return nil, a.putUpload(ctx, in) })
-	handle(a, operation{"GET", run + "/artifacts", "list-artifacts", "List the files that a run left", 200, "artifacts"},
-		func(ctx context.Context, in *InRun) (*body[[]*muster.Artifact], error) {
-			r, err := a.Runs.FindRun(ctx, in.Workspace, in.Run)
-			if err != nil {
-				return nil, err
-			}
-			return list(a.Artifacts.ListArtifacts(ctx, r.ID))
+	handle(a, operation{"GET", run + "/artifacts", "list-artifacts", "List the files that a run left", 200, "artifacts", muster.RoleReader},
+		func(ctx context.Context, in *listArtifacts) (*body[*muster.ArtifactPage], error) {
+			return ok(a.listArtifacts(ctx, in))
 		})
-	handle(a, operation{"GET", run + "/artifacts/{path...}", "get-artifact", "Download a file that a run left; ranges work", 200, "artifacts"},
+	handle(a, operation{"GET", run + "/artifacts/{path...}", "get-artifact", "Download a file that a run left; ranges work", 200, "artifacts", muster.RoleReader},
 		func(ctx context.Context, in *struct {
 			InRun
 			Path string `path:"path"`
 		}) (*huma.StreamResponse, error) {
 			return a.artifact(ctx, in.InRun, in.Path)
 		})
-	handle(a, operation{"GET", run + "/metrics", "list-metrics", "List what a run logged, by name, step and time", 200, "metrics"},
+	handle(a, operation{"GET", run + "/metrics", "list-metrics", "List what a run logged, by name, step and time", 200, "metrics", muster.RoleReader},
 		func(ctx context.Context, in *struct {
 			InRun
 			Name string `query:"name" doc:"Only this metric."`
@@ -67,6 +63,35 @@ func (a *API) registerData() {
 			}
 			return list(a.Metrics.ListMetrics(ctx, r.ID, in.Name))
 		})
+}
+
+// listArtifacts chooses a page of a run's files.
+type listArtifacts struct {
+	InRun
+	Prefix  string `query:"prefix" doc:"Only paths that begin so."`
+	Folders bool   `query:"folders" doc:"Sum up what has a slash behind the prefix: a view of one level."`
+	Limit   int    `query:"limit" minimum:"1" maximum:"5000" default:"1000"`
+	Cursor  string `query:"cursor" doc:"From the page before."`
+}
+
+// listArtifacts returns a page.
+func (a *API) listArtifacts(ctx context.Context, in *listArtifacts) (*muster.ArtifactPage, error) {
+	r, err := a.Runs.FindRun(ctx, in.Workspace, in.Run)
+	if err != nil {
+		return nil, err
+	}
+	files, err := a.Artifacts.ListArtifacts(ctx, r.ID, muster.ArtifactQuery{Prefix: in.Prefix, After: in.Cursor, Folders: in.Folders, Limit: in.Limit + 1})
+	if err != nil {
+		return nil, err
+	}
+	page := &muster.ArtifactPage{Artifacts: files}
+	if len(files) > in.Limit {
+		page.Artifacts, page.Next = files[:in.Limit], files[in.Limit-1].Path
+	}
+	if page.Artifacts == nil {
+		page.Artifacts = []*muster.Artifact{}
+	}
+	return page, nil
 }
 
 // uploadKey finds where an upload is kept.
@@ -109,6 +134,10 @@ func (a *API) artifact(ctx context.Context, in InRun, file string) (*huma.Stream
 	f, err := a.Artifacts.FindArtifact(ctx, r.ID, file)
 	if err != nil {
 		return nil, err
+	}
+	if !f.DeletedAt.IsZero() {
+		return nil, muster.Errorf(muster.CodeNotFound, "%s was removed by retention on %s", file, f.DeletedAt.Format(time.DateOnly)).
+			WithCure("muster run archive keeps what a run left; muster workspace show tells how long it is kept otherwise")
 	}
 	blob := &seeker{ctx: ctx, blobs: a.Blobs, key: muster.ArtifactKey(r.ID, f.Attempt, f.Instance, f.Path), size: f.Size}
 	return &huma.StreamResponse{Body: func(c huma.Context) {

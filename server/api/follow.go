@@ -43,18 +43,18 @@ type inLogs struct {
 
 func (a *API) registerStreams() {
 	const run = "/workspaces/{workspace}/runs/{run}"
-	handle(a, operation{"GET", "/workspaces/{workspace}/events", "workspace-events", "A workspace's events: a page, or as text/event-stream all and those to come", 200, "events"},
+	handle(a, operation{"GET", "/workspaces/{workspace}/events", "workspace-events", "A workspace's events: a page, or as text/event-stream all and those to come", 200, "events", muster.RoleReader},
 		func(ctx context.Context, in *InEvents) (*huma.StreamResponse, error) { return a.events(ctx, in, "") })
-	handle(a, operation{"GET", run + "/events", "run-events", "A run's events: a page, or as text/event-stream until its end", 200, "events"},
+	handle(a, operation{"GET", run + "/events", "run-events", "A run's events: a page, or as text/event-stream until its end", 200, "events", muster.RoleReader},
 		func(ctx context.Context, in *struct {
 			InEvents
 			Run string `path:"run"`
 		}) (*huma.StreamResponse, error) {
 			return a.events(ctx, &in.InEvents, in.Run)
 		})
-	handle(a, operation{"GET", run + "/logs", "follow-logs", "Both streams as text/event-stream, live until the run's end", 200, "logs"},
+	handle(a, operation{"GET", run + "/logs", "follow-logs", "Both streams as text/event-stream, live until the run's end", 200, "logs", muster.RoleReader},
 		func(ctx context.Context, in *inLogs) (*huma.StreamResponse, error) { return a.followLogs(ctx, in) })
-	handle(a, operation{"GET", run + "/logs/{stream}", "get-log", "One stream of an attempt as text, as far as it is here", 200, "logs"},
+	handle(a, operation{"GET", run + "/logs/{stream}", "get-log", "One stream of an attempt as text, as far as it is here", 200, "logs", muster.RoleReader},
 		func(ctx context.Context, in *struct {
 			InRun
 			Stream   muster.Stream `path:"stream" enum:"stdout,stderr"`

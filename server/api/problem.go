@@ -145,7 +145,7 @@ func article(what string) string {
 }
 
 // requests are what bodies are read into.
-var requests = []reflect.Type{reflect.TypeFor[muster.RunRequest](), reflect.TypeFor[newWorkspace](), reflect.TypeFor[newCluster]()}
+var requests = []reflect.Type{reflect.TypeFor[muster.RunRequest](), reflect.TypeFor[newWorkspace](), reflect.TypeFor[newCluster](), reflect.TypeFor[registryLogin](), reflect.TypeFor[muster.TokenRequest]()}
 
 // cureOfUnknown names what is known at the place of an unknown property: the
 // one that was probably meant, or all.

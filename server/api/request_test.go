@@ -22,42 +22,6 @@ func (d *door) document() (text string, paths map[string]map[string]struct {
 	return text, paths
 }
 
-// TestEveryRouteWantsAToken calls each route of the document as nobody, as
-// somebody unknown, and as somebody known.
-func TestEveryRouteWantsAToken(t *testing.T) {
-	d := open(t)
-	_, paths := d.document()
-	if len(paths) < 18 {
-		t.Errorf("the document has %d paths", len(paths))
-	}
-	for path, methods := range paths {
-		for method, operation := range methods {
-			real := path
-			for _, p := range operation.Parameters {
-				if p.In == "path" {
-					if !strings.Contains(path, "{"+p.Name+"}") {
-						t.Errorf("%s does not name its parameter %s", path, p.Name)
-					}
-					real = strings.ReplaceAll(real, "{"+p.Name+"}", "none")
-				}
-			}
-			if strings.ContainsAny(real, "{}") {
-				t.Errorf("%s has a parameter that is not described", path)
-			}
-			method = strings.ToUpper(method)
-			for header, want := range map[string]int{"": 401, "Bearer guess": 401, "Bearer " + secret: 0} {
-				resp, text := d.call(method, real, "", "Authorization", header)
-				if (resp.StatusCode == 401) != (want == 401) || resp.StatusCode == 405 || resp.StatusCode == 500 {
-					t.Errorf("%s %s as %q: %s %s", method, real, header, resp.Status, text)
-				}
-				if resp.StatusCode >= 400 && resp.Header.Get("Content-Type") != "application/problem+json" {
-					t.Errorf("%s %s as %q: %s", method, real, header, resp.Header.Get("Content-Type"))
-				}
-			}
-		}
-	}
-}
-
 // TestDocumentIsComplete holds what generated clients need: no list may be
 // null, every answer has a type, quantities have units, and it does not change.
 func TestDocumentIsComplete(t *testing.T) {
@@ -172,7 +136,7 @@ func TestEmptyIsNotNull(t *testing.T) {
 	d := open(t)
 	d.submit()
 	for path, want := range map[string]string{"workspaces/w/experiments": `[{"id":"1",`, "queue?cluster=c": `[{"workspace":"w",`, "workspaces/w/runs?state=failed": `{"runs":[]}`,
-		"workspaces/w/runs/r/artifacts": `[]`, "workspaces/w/runs/r/metrics": `[]`, "workspaces/w/events?after=99": `[]`, "workspaces/w/runs/r": `{"workspace":"w",`,
+		"workspaces/w/runs/r/artifacts": `{"artifacts":[]}`, "workspaces/w/runs/r/metrics": `[]`, "workspaces/w/events?after=99": `[]`, "workspaces/w/runs/r": `{"workspace":"w",`,
 		"workspaces/w/runs": `{"runs":[{`, "clusters": `[{`} {
 		if _, text := d.call("GET", "/api/v1/"+path, ""); !strings.HasPrefix(text, want) || strings.Contains(text, "null") {
 			t.Errorf("%s: %s", path, text)

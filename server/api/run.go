@@ -29,18 +29,18 @@ type listRuns struct {
 
 func (a *API) registerRuns() {
 	const runs, run = "/workspaces/{workspace}/runs", "/workspaces/{workspace}/runs/{run}"
-	handle(a, operation{"POST", runs, "create-run", "Submit a run", 201, "runs"},
+	handle(a, operation{"POST", runs, "create-run", "Submit a run", 201, "runs", muster.RoleContributor},
 		func(ctx context.Context, in *struct {
 			InWorkspace
 			Body muster.RunRequest
 		}) (*body[*muster.Run], error) {
 			return ok(a.createRun(ctx, in.Workspace, &in.Body))
 		})
-	handle(a, operation{"GET", runs, "list-runs", "List runs, newest first", 200, "runs"},
+	handle(a, operation{"GET", runs, "list-runs", "List runs, newest first", 200, "runs", muster.RoleReader},
 		func(ctx context.Context, in *listRuns) (*body[*muster.RunPage], error) {
 			return ok(a.listRuns(ctx, in))
 		})
-	handle(a, operation{"GET", run, "show-run", "Show a run with what it did and left", 200, "runs"},
+	handle(a, operation{"GET", run, "show-run", "Show a run with what it did and left", 200, "runs", muster.RoleReader},
 		func(ctx context.Context, in *InRun) (*body[*muster.RunView], error) {
 			r, err := a.Runs.FindRun(ctx, in.Workspace, in.Run)
 			if err != nil {
@@ -48,7 +48,7 @@ func (a *API) registerRuns() {
 			}
 			return ok(a.view(ctx, r))
 		})
-	handle(a, operation{"POST", run + "/cancel", "cancel-run", "Cancel a run and all below it", 202, "runs"},
+	handle(a, operation{"POST", run + "/cancel", "cancel-run", "Cancel a run and all below it", 202, "runs", muster.RoleContributor},
 		func(ctx context.Context, in *InRun) (*body[*muster.Run], error) {
 			if err := a.Runs.RequestStop(ctx, in.Workspace, in.Run, origin(ctx)); err != nil {
 				return nil, err
@@ -59,7 +59,10 @@ func (a *API) registerRuns() {
 }
 
 // createRun turns a request into a queued run, or refuses it whole.
-func (a *API) createRun(ctx context.Context, workspace string, q *muster.RunRequest) (*muster.Run, error) {
+func (a *API) createRun(ctx context.Context, workspace string, q *muster.RunRequest) (_ *muster.Run, err error) {
+	if q.Parent, err = a.parentOf(ctx, workspace, q.Parent); err != nil {
+		return nil, err
+	}
 	q.Complete()
 	if err := q.Validate(); err != nil {
 		return nil, err
@@ -73,7 +76,7 @@ func (a *API) createRun(ctx context.Context, workspace string, q *muster.RunRequ
 		return nil, err
 	}
 	by := origin(ctx)
-	if err := a.contain(ctx, cluster, &q.Spec, &by); err != nil {
+	if err := a.contain(ctx, w, cluster, &q.Spec, &by); err != nil {
 		return nil, err
 	}
 	if q.Spec.Tier != "" && q.Spec.Tier != cluster.Tier {
@@ -92,7 +95,7 @@ func (a *API) createRun(ctx context.Context, workspace string, q *muster.RunRequ
 }
 
 // contain finds what this site offers for the run's environment, and notes it.
-func (a *API) contain(ctx context.Context, cluster *muster.Cluster, s *muster.Spec, by *muster.Origin) error {
+func (a *API) contain(ctx context.Context, w *muster.Workspace, cluster *muster.Cluster, s *muster.Spec, by *muster.Origin) error {
 	engine, err := a.hasEngine(ctx, cluster.Name)
 	if err != nil {
 		return err
@@ -104,16 +107,19 @@ func (a *API) contain(ctx context.Context, cluster *muster.Cluster, s *muster.Sp
 	if note != "" {
 		by.Notes = append(by.Notes, note)
 	}
-	switch {
-	case image == "" && s.Container != nil:
+	if image == "" {
+		if s.Container != nil {
+			by.Notes = append(by.Notes, "shm_size and docker_args are passed over: the command runs on the node itself")
+		}
 		s.Container = nil
-		by.Notes = append(by.Notes, "shm_size and docker_args are passed over: the command runs on the node itself")
-	case image != "" && s.Container == nil:
-		s.Container = &muster.Container{Image: image}
-	case image != "":
-		s.Container.Image = image
+		return nil
 	}
-	return nil
+	if s.Container == nil {
+		s.Container = &muster.Container{}
+	}
+	s.Container.Image = image
+	s.Container.Registry, err = a.registryOf(ctx, w.Name, image)
+	return err
 }
 
 // hasEngine reports whether a node of the cluster has a container engine. A
@@ -167,7 +173,10 @@ func (a *API) checkUploads(ctx context.Context, w *muster.Workspace, s *muster.S
 }
 
 // listRuns returns a page.
-func (a *API) listRuns(ctx context.Context, in *listRuns) (*muster.RunPage, error) {
+func (a *API) listRuns(ctx context.Context, in *listRuns) (_ *muster.RunPage, err error) {
+	if in.Parent, err = a.parentOf(ctx, in.Workspace, in.Parent); err != nil {
+		return nil, err
+	}
 	f := muster.RunFilter{Workspace: in.Workspace, Experiment: in.Experiment, Parent: in.Parent, Limit: in.Limit + 1}
 	for _, s := range in.State {
 		state := muster.RunState(s)
@@ -229,17 +238,11 @@ func (a *API) view(ctx context.Context, r *muster.Run) (*muster.RunView, error) 
 		return nil, err
 	}
 	v.Metrics, v.Parameters = metrics[r.ID], params[r.ID]
-	files, err := a.Artifacts.ListArtifacts(ctx, r.ID)
-	if err != nil {
+	if v.Outputs, err = a.Artifacts.SumArtifacts(ctx, r.ID); err != nil {
 		return nil, err
 	}
 	for name := range r.Spec.Outputs {
-		v.Outputs[name] = muster.OutputSum{}
-	}
-	for _, f := range files {
-		name, _, _ := strings.Cut(f.Path, "/")
-		sum := v.Outputs[name]
-		v.Outputs[name] = muster.OutputSum{Files: sum.Files + 1, Size: sum.Size + f.Size}
+		v.Outputs[name] = v.Outputs[name] // one that has nothing is there too
 	}
 	return v, nil
 }

@@ -1,0 +1,69 @@
+package cli
+
+import "github.com/urfave/cli/v2"
+
+// examples are how each verb is used; --help and the reference show them.
+var examples = map[string][]string{
+	"workspace create":   {"muster workspace create --default-cluster gpu vision"},
+	"workspace list":     {"muster workspace list -o wide"},
+	"workspace show":     {"muster workspace show vision"},
+	"experiment list":    {"muster experiment list --sort-by -runs"},
+	"experiment show":    {"muster experiment show iris"},
+	"experiment compare": {"muster experiment compare iris --sort-by -metrics.accuracy", "muster experiment compare iris --metric accuracy --filter state=succeeded"},
+	"run submit":         {"muster run submit job.yml --follow", "muster run submit job.yml --set inputs.learning_rate=0.1 --name try-1 --wait"},
+	"run list":           {"muster run list --state running --watch", "muster run list -e iris --filter 'metrics.accuracy>0.9' --sort-by -metrics.accuracy -o wide"},
+	"run show":           {"muster run show try-1", "muster run show try-1 -o yaml"},
+	"run why":            {"muster run why try-1"},
+	"run logs":           {"muster run logs -f try-1", "muster run logs try-1 --stream stderr --attempt 1"},
+	"run events":         {"muster run events try-1", "muster run events -f try-1"},
+	"run metrics":        {"muster run metrics try-1 --metric loss", "muster run metrics try-1 --sort-by step -o json"},
+	"run files":          {"muster run files try-1", "muster run files try-1 outputs -r --sort-by -size"},
+	"run download":       {"muster run download try-1", "muster run download try-1 outputs/model.pt --dir models", "muster run download try-1 'outputs/**/*.pt'"},
+	"run diff":           {"muster run diff try-1 try-2"},
+	"run clone":          {"muster run clone try-1 --set inputs.learning_rate=0.05 --name try-3 --follow"},
+	"config show":        {"muster config show"},
+	"completion":         {"muster completion bash"},
+	"top":                {"muster top"},
+	"doctor":             {"muster doctor", "muster doctor --filter state!=ok -o json"},
+	"run cancel":         {"muster run cancel try-1 try-2"},
+	"run wait":           {"muster run wait try-1"},
+	"queue":              {"muster queue --cluster gpu --watch=5s"},
+	"node list":          {"muster node list --cluster gpu --filter state!=running"},
+	"node show":          {"muster node show node-1"},
+	"cluster create":     {"muster cluster create --node-pool gpus --tier low_priority gpu"},
+	"cluster list":       {"muster cluster list --filter 'ready>0' -o name"},
+	"cluster show":       {"muster cluster show gpu"},
+	"registry login":     {"muster registry login --username ci registry.example:5000 < password"},
+	"registry list":      {"muster registry list"},
+	"registry logout":    {"muster registry logout registry.example:5000"},
+	"login":              {"muster login --addr https://muster.example.com --oidc", "muster login --addr https://muster.example.com --token - --context prod < token"},
+	"logout":             {"muster logout --context prod"},
+	"whoami":             {"muster whoami"},
+	"context list":       {"muster context list"},
+	"context show":       {"muster context show prod"},
+	"context use":        {"muster context use prod"},
+	"context delete":     {"muster context delete prod"},
+	"token create":       {"muster token create --role contributor --expires 90d -w vision nightly", "muster token create --role administrator ops"},
+	"token list":         {"muster token list --filter workspace=vision -o wide"},
+	"token revoke":       {"muster token revoke nightly"},
+	"audit":              {"muster audit -w vision --limit 20", "muster audit --filter outcome=forbidden"},
+	"server":             {"muster server --data-dir /var/lib/muster-server --nomad-addr https://nomad.example:4646 --advertise http://10.0.0.5:4750"},
+	"dev":                {"muster dev", "muster dev --ephemeral -- muster run submit --follow job.yml"},
+	"version":            {"muster version"},
+	"schema":             {"muster schema", "muster schema run"},
+}
+
+// exemplify puts a verb's examples below its description.
+func exemplify(c *cli.Command, line string) {
+	if len(examples[line]) == 0 {
+		return
+	}
+	text := "Examples:"
+	for _, example := range examples[line] {
+		text += "\n   " + example
+	}
+	if c.Description != "" {
+		c.Description += "\n\n"
+	}
+	c.Description += text
+}

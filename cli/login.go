@@ -1,0 +1,190 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/client"
+	"github.com/muster-ml/muster/oidc"
+)
+
+// maxSecret is the longest token that is read from stdin, in bytes.
+const maxSecret = 64 << 10
+
+// loginCommand makes a context.
+func loginCommand() *cli.Command {
+	return &cli.Command{Name: "login", Usage: "log in at a server and keep it as the current context", Action: logIn,
+		Description: "With --token the secret is checked and kept; --token - reads it from stdin. Otherwise, and with --oidc, you log in with a browser\n" +
+			"where the server's OpenID issuer wants it. --context names the context; else it is called after the server.",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "oidc", Usage: "log in with a browser, whatever token is there"}}}
+}
+
+// logoutCommand forgets the secrets of a context.
+func logoutCommand() *cli.Command {
+	return &cli.Command{Name: "logout", Usage: "forget the secrets of the current context, or of --context; the token itself stays valid", Action: logOut}
+}
+
+// whoamiCommand says who calls.
+func whoamiCommand() *cli.Command {
+	return &cli.Command{Name: "whoami", Usage: "show who you are for the server, and what you may do", Action: whoami}
+}
+
+func logIn(c *cli.Context) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	s, err := readSettings()
+	if err != nil {
+		return err
+	}
+	t := aim(sources(c, s))
+	if t.addr.addr == "" {
+		return muster.Errorf(muster.CodeInvalid, "muster login wants --addr").WithCure("name the server: muster login --addr https://muster.example.com")
+	}
+	a := &account{Addr: strings.TrimSuffix(t.addr.addr, "/"), Workspace: t.workspace.workspace, Token: t.secret.token}
+	if a.Token == "-" {
+		text, err := io.ReadAll(io.LimitReader(c.App.Reader, maxSecret))
+		if err != nil {
+			return fmt.Errorf("read the token: %w", err)
+		}
+		a.Token = strings.TrimSpace(string(text))
+	}
+	if c.Bool("oidc") || a.Token == "" {
+		a.Token = ""
+		if a.OIDC, err = logInByBrowser(c, a.Addr); err != nil {
+			return err
+		}
+	}
+	p, err := a.whoami(c.Context)
+	if err != nil {
+		return err
+	}
+	name, err := keepAccount(c, a)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.App.ErrWriter, "you are %s at %s; context %s is current\n", p.Name, a.Addr, name)
+	return nil
+}
+
+// logInByBrowser logs in at the issuer that the server believes.
+func logInByBrowser(c *cli.Context, addr string) (*session, error) {
+	api := client.New(addr, "")
+	defer api.Close()
+	how, err := api.Login(c.Context)
+	if err != nil {
+		return nil, err
+	}
+	if how.OIDC == nil {
+		return nil, muster.Errorf(muster.CodeUnauthenticated, "the server at %s takes tokens alone", addr).
+			WithCure("give one with --token, or --token - to read it from stdin; its administrator makes them by muster token create")
+	}
+	s, err := oidc.LogIn(c.Context, *how.OIDC, func(url string) {
+		fmt.Fprintf(c.App.ErrWriter, "open this address in a browser on this machine:\n\n  %s\n\nwaiting; Ctrl-C ends\n", url)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return keepSession(s), nil
+}
+
+// whoami asks the server whether it believes the secret.
+func (a *account) whoami(ctx context.Context) (*muster.Principal, error) {
+	secret := a.Token
+	if a.OIDC != nil {
+		secret = a.OIDC.Token
+	}
+	api := client.New(a.Addr, secret)
+	defer api.Close()
+	return api.Whoami(ctx)
+}
+
+// keepAccount keeps a server as the current context, under the name that was
+// asked for, that it has already, or that of its host.
+func keepAccount(c *cli.Context, a *account) (name string, err error) {
+	err = changeSettings(func(s *profile) error {
+		name = c.String("context")
+		for known, other := range s.Contexts {
+			if name == "" && strings.TrimSuffix(other.Addr, "/") == a.Addr {
+				name = known
+			}
+		}
+		if u, err := url.Parse(a.Addr); name == "" && err == nil {
+			name = u.Host
+		}
+		if old := s.Contexts[name]; old != nil {
+			a.Other = old.Other
+			if a.Workspace == "" && old.Addr == a.Addr {
+				a.Workspace = old.Workspace
+			}
+		}
+		if s.Contexts == nil {
+			s.Contexts = map[string]*account{}
+		}
+		s.Contexts[name], s.Current = a, name
+		return nil
+	})
+	return name, err
+}
+
+func logOut(c *cli.Context) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	var name string
+	err := changeSettings(func(s *profile) (err error) {
+		if name, err = s.named(c, nil); err == nil {
+			s.Contexts[name].Token, s.Contexts[name].OIDC = "", nil
+		}
+		return err
+	})
+	if err == nil {
+		fmt.Fprintf(c.App.ErrWriter, "context %s is logged out\n", name)
+	}
+	return err
+}
+
+func whoami(c *cli.Context) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	p, err := api.Whoami(c.Context)
+	if err != nil {
+		return err
+	}
+	return show(c, p, func(t *table) {
+		t.row("name", p.Name)
+		for _, g := range p.Grants {
+			where := "everywhere"
+			if g.Workspace != "" {
+				where = "workspace " + g.Workspace
+			}
+			t.row("role", string(g.Role), where)
+		}
+		t.row("expires", expiry(p.ExpiresAt))
+		t.row("server", api.Addr())
+	})
+}
+
+// expiry shows when something ends.
+func expiry(at time.Time) string {
+	switch {
+	case at.IsZero():
+		return "never"
+	case time.Now().After(at):
+		return "expired " + ago(at)
+	}
+	return "in " + length(time.Until(at))
+}

@@ -1,0 +1,28 @@
+package server
+
+import (
+	"context"
+	"slices"
+
+	"github.com/muster-ml/muster"
+)
+
+// runPrincipal finds out which run's code calls by a workload identity: its
+// launch goes on, and its allocation has claimed an instance of it. It may do in
+// its workspace what the API leaves to a run.
+func (s *Server) runPrincipal(ctx context.Context, token string) (*muster.Principal, error) {
+	alloc, err := s.nomad.Identify(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	launch, err := s.store.FindLaunch(ctx, alloc.Launch)
+	if err != nil {
+		return nil, err
+	}
+	claimed := slices.ContainsFunc(launch.Instances, func(in muster.Instance) bool { return in.AllocID == alloc.ID })
+	if launch.State.Ended() || !claimed {
+		return nil, muster.Errorf(muster.CodeUnauthenticated, "this workload identity belongs to no run that goes on")
+	}
+	return &muster.Principal{Name: "run " + launch.Run, Run: launch.Run, RunID: launch.RunID,
+		Grants: []muster.Grant{{Role: muster.RoleContributor, Workspace: launch.Workspace}}}, nil
+}
