@@ -11,7 +11,7 @@ var examples = map[string][]string{
 	"experiment show":    {"muster experiment show iris"},
 	"experiment compare": {"muster experiment compare iris --sort-by -metrics.accuracy", "muster experiment compare iris --metric accuracy --filter state=succeeded"},
 	"run submit":         {"muster run submit job.yml --follow", "muster run submit job.yml --set inputs.learning_rate=0.1 --name try-1 --wait"},
-	"run list":           {"muster run list --state running --watch", "muster run list -e iris --filter 'metrics.accuracy>0.9' --sort-by -metrics.accuracy -o wide"},
+	"run list":           {"muster run list --state running --watch", "muster run list --tree", "muster run list -e iris --filter 'metrics.accuracy>0.9' --sort-by -metrics.accuracy -o wide"},
 	"run show":           {"muster run show try-1", "muster run show try-1 -o yaml"},
 	"run why":            {"muster run why try-1"},
 	"run logs":           {"muster run logs -f try-1", "muster run logs try-1 --stream stderr --attempt 1"},

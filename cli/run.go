@@ -26,6 +26,7 @@ func runCommands() *cli.Command {
 			&cli.StringFlag{Name: "experiment", Aliases: []string{"e"}, Usage: "only this `EXPERIMENT`'s"},
 			&cli.StringFlag{Name: "parent", Usage: "only the children of this `RUN`"},
 			&cli.StringSliceFlag{Name: "state", Usage: "only those in this `STATE`; may be given again"},
+			&cli.BoolFlag{Name: "tree", Usage: "put children below their parents"},
 			&cli.IntFlag{Name: "limit", Usage: "at most this `MANY`; 0 is all", Value: 20}}},
 		{Name: "show", Usage: "show a run: timeline, inputs, metrics and files", ArgsUsage: "NAME", Action: showRun},
 		{Name: "why", Usage: "say why a run waits, or is in its state", ArgsUsage: "NAME", Action: whyRun},
@@ -92,10 +93,19 @@ func listRuns(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	before := map[string]string{} // what is drawn before a name
+	if c.Bool("tree") {
+		if c.String("sort-by") != "" {
+			return muster.Errorf(muster.CodeInvalid, "--tree has an order of its own").WithCure("leave out --sort-by or --tree")
+		}
+		for i, b := range treeOf(runs) {
+			runs[i], before[b.run.Name] = b.run, b.before
+		}
+	}
 	return list(c, runs, listing[*muster.RunView]{
 		head: []string{"NAME", "STATE", "EXPERIMENT", "CLUSTER", "SUBMITTED", "RAN", "REASON"},
 		row: func(r *muster.RunView) []string {
-			return []string{r.Name, string(r.State), r.Experiment, r.Cluster, ago(r.CreatedAt), lastedRun(r), reasonCell(c, because(r))}
+			return []string{before[r.Name] + r.Name, string(r.State), r.Experiment, r.Cluster, ago(r.CreatedAt), lastedRun(r), reasonCell(c, because(r))}
 		},
 		wide: []string{"PARENT", "PRIORITY", "STARTED", "ENDED", "EXIT CODE", "METRICS"},
 		more: func(r *muster.RunView) []string {
@@ -208,6 +218,7 @@ type fullView struct {
 	Reason     string             `json:"reason"`
 	WaitReason *muster.WaitReason `json:"wait_reason"`
 	ExitCode   *int               `json:"exit_code"`
+	Below      []*muster.RunView  `json:"below,omitempty"` // the runs below it, newest first
 }
 
 // full shows all of a run.

@@ -30,7 +30,13 @@ func showRun(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return show(c, full(v), func(t *table) {
+	below, err := runsBelow(o)
+	if err != nil {
+		return err
+	}
+	shown := full(v)
+	shown.Below = below
+	return show(c, shown, func(t *table) {
 		drawHead(t, v)
 		t.line("\nTimeline")
 		for _, m := range timeline(v) {
@@ -51,6 +57,12 @@ func showRun(c *cli.Context) error {
 			if len(files) > shownFiles {
 				t.line("  and more: muster run files %s", v.Name)
 			}
+		}
+		if len(below) > 0 {
+			t.line("\nBelow it")
+		}
+		for _, b := range treeOf(below) {
+			t.row("  "+b.before+b.run.Name, string(b.run.State), lastedRun(b.run), because(b.run))
 		}
 	})
 }

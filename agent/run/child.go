@@ -4,8 +4,10 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -65,11 +67,7 @@ func makeChild(args []string) error {
 	if err != nil {
 		return err
 	}
-	request, err := q.request(own)
-	if err != nil {
-		return err
-	}
-	made, err := api.CreateRun(ctx, workspace, request)
+	made, err := api.CreateRun(ctx, workspace, q.request(own))
 	if err != nil {
 		return err
 	}
@@ -96,7 +94,12 @@ func readChild(args []string) (*child, error) {
 	flags.Int64Var(&q.mib, "memory", 0, "")
 	flags.IntVar(&q.gpus, "gpus", -1, "")
 	flags.BoolVar(&q.wait, "wait", false, "")
+	var command []string
+	if i := slices.Index(args, "--"); i >= 0 {
+		args, command = args[:i], args[i+1:]
+	}
 	words, err := parseFlags(flags, args)
+	words = append(words, command...)
 	if err != nil || len(words) == 0 {
 		why := "it has no command"
 		if err != nil {
@@ -127,41 +130,49 @@ func ownServer() (api *client.Client, workspace, run string, err error) {
 
 // request is what is asked for: the parent's spec with what the command line
 // changes.
-func (q *child) request(parent *muster.RunView) (*muster.RunRequest, error) {
+func (q *child) request(parent *muster.RunView) *muster.RunRequest {
 	s := parent.Spec
 	s.Command, s.Warnings = q.command, nil
+	s.Variables = maps.Clone(s.Variables)
 	if s.Variables == nil {
 		s.Variables = map[string]string{}
 	}
-	for name, value := range q.variables {
-		s.Variables[name] = value
+	maps.Copy(s.Variables, q.variables)
+	s.Inputs = maps.Clone(s.Inputs)
+	if s.Inputs == nil {
+		s.Inputs = map[string]muster.Input{}
 	}
 	for name, value := range q.inputs {
-		if s.Inputs == nil {
-			s.Inputs = map[string]muster.Input{}
-		}
 		s.Inputs[name] = muster.Input{Literal: &value}
 	}
-	g := &s.Groups[0]
-	s.Groups, g.Command = s.Groups[:1], ""
+	g := s.Groups[0]
+	g.Command = ""
 	if q.instances > 0 {
 		g.Count = q.instances
 	}
-	if q.cores > 0 || q.mib > 0 || q.gpus >= 0 {
-		ask := muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(1024)}
-		if g.Ask != nil {
-			ask = *g.Ask
-		}
-		if q.cores > 0 {
-			ask.Cores = muster.Amount(q.cores * 1000)
-		}
-		if q.mib > 0 {
-			ask.MiB = muster.Whole(q.mib)
-		}
-		if q.gpus >= 0 {
-			ask.GPUs = q.gpus
-		}
-		g.Ask = &ask
+	g.Ask = q.ask(g.Ask)
+	s.Groups = []muster.Group{g}
+	return &muster.RunRequest{Name: q.name, Experiment: parent.Experiment, Parent: parent.Name, Spec: s}
+}
+
+// ask is the part of a node that the child wants: its parent's, but for what
+// the command line says.
+func (q *child) ask(of *muster.Ask) *muster.Ask {
+	if q.cores <= 0 && q.mib <= 0 && q.gpus < 0 {
+		return of
 	}
-	return &muster.RunRequest{Name: q.name, Experiment: parent.Experiment, Parent: parent.Name, Spec: s}, nil
+	ask := muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(1024)}
+	if of != nil {
+		ask = *of
+	}
+	if q.cores > 0 {
+		ask.Cores = muster.Amount(q.cores * 1000)
+	}
+	if q.mib > 0 {
+		ask.MiB = muster.Whole(q.mib)
+	}
+	if q.gpus >= 0 {
+		ask.GPUs = q.gpus
+	}
+	return &ask
 }

@@ -242,7 +242,9 @@ func (a *API) view(ctx context.Context, r *muster.Run) (*muster.RunView, error) 
 		return nil, err
 	}
 	for name := range r.Spec.Outputs {
-		v.Outputs[name] = v.Outputs[name] // one that has nothing is there too
+		if _, has := v.Outputs[name]; !has {
+			v.Outputs[name] = muster.OutputSum{}
+		}
 	}
 	return v, nil
 }
