@@ -1,7 +1,7 @@
 # All targets work without root, and in a folder with a blank in its name.
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-race engines engines-two demo test check fmt clean prerequisites
+.PHONY: fuzz schemathesis help build build-race engines engines-two demo test bench check fmt clean prerequisites
 
 # The main module's packages: what lies below tools is modules of their own.
 GO = go
@@ -14,7 +14,7 @@ prerequisites:
 	@tools/prerequisites
 
 build: prerequisites ## build bin/muster and bin/muster-agent
-	$(GO) build -buildvcs=false -o bin/muster ./cmd/muster
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/muster ./cmd/muster
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags='-s -w' -o bin/muster-agent ./cmd/muster-agent
 
 build-race: build
@@ -31,6 +31,17 @@ demo: engines-two ## start the platform, train a model on it, show the results, 
 
 test: engines-two build-race ## run every test, with the race detector
 	$(GO) test -race -timeout=20m ./...
+
+schemathesis:
+	@test -x .cache/schemathesis/bin/schemathesis && cmp -s tools/schemathesis/requirements.txt .cache/schemathesis/requirements.txt || \
+		{ python3 -m venv --clear .cache/schemathesis && .cache/schemathesis/bin/pip install --quiet -r tools/schemathesis/requirements.txt && \
+		cp tools/schemathesis/requirements.txt .cache/schemathesis/; }
+
+fuzz: schemathesis ## ask the API what its description allows, and what it does not (needs Python and PyPI once)
+	MUSTER_FUZZ_EXAMPLES=100 CI=1 $(GO) test -count=1 -timeout=20m -run TestSchemathesis -v ./server/api
+
+bench: engines-two ## measure Muster beside what it stands on, and print the tables of docs/performance.md
+	$(GO) test -timeout=30m -run='^$$' -bench=BenchmarkPlatform -benchtime=1x ./e2e
 
 check: prerequisites ## gofmt, vet, staticcheck, tidy, layout, links of the documents, the reference of the commands
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "make fmt would change:"; echo "$$unformatted"; exit 1; fi

@@ -45,6 +45,7 @@ const (
 	AgentNodeVar    = "MUSTER_NODE_ID"
 	AgentUserVar    = "MUSTER_RUN_AS" // the run-as user; empty is nobody
 	AgentFenceVar   = "MUSTER_FENCE"  // seconds
+	AgentCAVar      = "MUSTER_CA"     // the authority of the servers' certificates, in PEM; may be empty
 	AgentImageVar   = "MUSTER_IMAGE"  // the image whose container the agent is in; empty on the node itself
 )
 
@@ -76,6 +77,8 @@ type Assignment struct {
 	GPUs          int      `json:"gpus"`
 	Spec          Spec     `json:"spec"`
 	Servers       []string `json:"servers"`
+	TraceParent   string   `json:"traceparent,omitempty"`   // the W3C context in which the command works; empty without traces
+	OTLPEndpoint  string   `json:"otlp_endpoint,omitempty"` // where its own spans may go
 }
 
 // Report tells what an instance is doing. An agent reports on change, and

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 	"time"
 )
 
@@ -107,6 +108,15 @@ func (l LogID) ChunkKey(offset int64) string {
 	return fmt.Sprintf("runs/%d/%d/%d/logs/%d/%s/%016d", l.RunID, l.Attempt, l.Instance, l.Rank, l.Stream, offset)
 }
 
+// TimesKey is the key of the times of the chunk that begins at offset. One of an
+// older agent has none.
+func (l LogID) TimesKey(offset int64) string { return l.ChunkKey(offset) + ".times" }
+
+// ChunksKey begins the keys of the log's chunks.
+func (l LogID) ChunksKey() string {
+	return strings.TrimSuffix(l.ChunkKey(0), fmt.Sprintf("%016d", 0))
+}
+
 // MaxChunk is the largest log chunk, in bytes.
 const MaxChunk = 1 << 20
 
@@ -117,6 +127,7 @@ type Chunk struct {
 	Stream   Stream `json:"stream"`
 	Offset   int64  `json:"offset"` // in the log, in bytes
 	Data     []byte `json:"data"`   // base64 in JSON
+	Marks    []Mark `json:"marks"`  // when it was written; the first is at Offset
 }
 
 // Metric is a number in time that a run logged.

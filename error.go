@@ -19,6 +19,8 @@ const (
 	CodeConflict        Code = "conflict"        // it exists already, or its state does not allow this; 409, exit 4
 	CodeRefused         Code = "refused"         // understood, and this site cannot do it; 422, exit 4
 	CodeTooLarge        Code = "too_large"       // 413, exit 4
+	CodePrecondition    Code = "precondition"    // it has changed since the caller looked; 412, exit 4
+	CodeRateLimited     Code = "rate_limited"    // too many requests or streams at once; 429, exit 5
 	CodeUnreachable     Code = "unreachable"     // a part that is needed does not answer; 503, exit 5
 	CodeInternal        Code = "internal"        // 500, exit 6
 )
@@ -32,6 +34,8 @@ var codes = map[Code]struct{ status, exit int }{
 	CodeConflict:        {409, 4},
 	CodeRefused:         {422, 4},
 	CodeTooLarge:        {413, 4},
+	CodePrecondition:    {412, 4},
+	CodeRateLimited:     {429, 5},
 	CodeUnreachable:     {503, 5},
 	CodeInternal:        {500, 6},
 }
@@ -93,6 +97,19 @@ func (e *Error) At(field string) *Error {
 	c := *e
 	c.Field = field
 	return &c
+}
+
+// Within returns err with its place put below another, such as runs[3]; what is
+// not meant for the caller stays as it is.
+func Within(err error, place string) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return err
+	}
+	if e.Field != "" {
+		place += "." + e.Field
+	}
+	return e.At(place)
 }
 
 // CodeOf returns the code of err: CodeInternal where it carries none, "" for nil.

@@ -54,6 +54,10 @@ var doors = map[string][]string{
 	"github.com/hashicorp/nomad":       nil, // BUSL-1.1
 	"github.com/hashicorp/nomad/api":   {"jobspecs", "scheduler/nomad"},
 	"github.com/danielgtaylor/huma/v2": {"server"},
+	"github.com/prometheus":            {"server"},
+	"go.opentelemetry.io":              {"server"},
+	"github.com/rs/cors":               {"server/api"},
+	"golang.org/x/time":                {"server/api"},
 	"gocloud.dev":                      {"artifact"},
 	"github.com/bmatcuk/doublestar/v4": {"cli"},
 	"github.com/vbauerster/mpb/v8":     {"cli"},

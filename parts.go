@@ -16,6 +16,10 @@ const PartSize = 16 << 20
 // MaxPart is the largest part that is taken, in bytes.
 const MaxPart = 4 * PartSize
 
+// MaxWhole is the largest file that is made of parts, in bytes: whoever asks for
+// one makes the server count its parts.
+const MaxWhole = 1 << 40
+
 // Part is a piece of a file on its way.
 type Part struct {
 	Offset int64 `json:"offset"` // in the file, in bytes
@@ -75,6 +79,9 @@ func ListParts(ctx context.Context, b Blobs, base string) (*Parts, error) {
 // are missing are CodeConflict, a whole of another SHA-256 than want is ErrDigest:
 // then nothing of the parts is of use, and they are removed too.
 func JoinParts(ctx context.Context, b Blobs, base, key, want string, size int64) error {
+	if size > MaxWhole {
+		return Errorf(CodeTooLarge, "a file of %d bytes is larger than %d", size, int64(MaxWhole)).At("size").WithCure("split it")
+	}
 	kept, err := ListParts(ctx, b, base)
 	if err != nil {
 		return err

@@ -60,6 +60,7 @@ func (s RunState) CanBecome(to RunState) bool { return slices.Contains(runTransi
 // Run is one execution that was asked for.
 type Run struct {
 	ID          int64             `json:"-"`
+	Version     int64             `json:"-"` // rises with each move and each change by a person
 	WorkspaceID int64             `json:"-"`
 	Workspace   string            `json:"workspace"`
 	Namespace   string            `json:"-"`
@@ -91,6 +92,8 @@ type Run struct {
 	QueuedAt  time.Time `json:"queued_at"` // its place among equal priorities; kept when it goes back
 	StartedAt time.Time `json:"started_at,omitzero"`
 	EndedAt   time.Time `json:"ended_at,omitzero"`
+
+	ArchivedAt time.Time `json:"archived_at,omitzero"` // kept out of lists, and from retention
 }
 
 // MaxPlatformFailures is how many attempts of a run may fail by the platform's
@@ -177,22 +180,42 @@ func (r *RunRequest) Validate() error {
 	return r.Spec.Validate()
 }
 
-// RunFilter chooses runs of a workspace; empty fields choose all.
-type RunFilter struct {
-	Workspace  string
-	Experiment string
-	Parent     string
-	States     []RunState
-	Limit      int   // at most this many; 0 is 100
-	Before     int64 // only runs older than this id: the page's cursor
-}
-
 // Origin says who asked for something, and by which request. Notes, such as the
 // environment's mapping, become events of a run that is created.
 type Origin struct {
 	Actor     string
 	RequestID string
 	Notes     []string
+	Versions  []int64  // only while the thing has one of these versions; nil is any
+	Receipt   *Receipt // kept in the same transaction, where there is one
+}
+
+// Check refuses a thing that has another version than the caller has seen.
+func (o Origin) Check(version int64) error {
+	if o.Versions == nil || slices.Contains(o.Versions, version) {
+		return nil
+	}
+	return Errorf(CodePrecondition, "it has changed since").At("If-Match").WithCure("look at it again, and send the change with its new ETag")
+}
+
+// NewRun is a run that is to be made. Its notes, such as the environment's
+// mapping, become events.
+type NewRun struct {
+	*Run
+	Notes []string
+}
+
+// MaxBulk is how many runs one request may ask for.
+const MaxBulk = 1000
+
+// BulkRequest asks for several runs: all are made, or none.
+type BulkRequest struct {
+	Runs []RunRequest `json:"runs" minItems:"1" maxItems:"1000"`
+}
+
+// BulkAnswer is what was made, in the order in which it was asked for.
+type BulkAnswer struct {
+	Runs []*Run `json:"runs"`
 }
 
 // Runs keeps the runs on behalf of people. What it changes is what is wanted;
@@ -202,8 +225,13 @@ type Runs interface {
 	// events in one transaction, one more for each note and warning. A name that is taken is CodeConflict, a parent
 	// that does not exist CodeNotFound, one that is final CodeConflict.
 	CreateRun(ctx context.Context, r *Run, by Origin) error
+	// CreateRuns makes all runs, or none: an error names the one, as
+	// runs[3].name. A run may be the parent of those behind it.
+	CreateRuns(ctx context.Context, all []NewRun, by Origin) error
 	FindRun(ctx context.Context, workspace, name string) (*Run, error) // with its position
-	ListRuns(ctx context.Context, f RunFilter) ([]*Run, error)         // newest first, without positions
+	// ListRuns returns a page of runs, without positions, and where it ends: nil
+	// for the last page.
+	ListRuns(ctx context.Context, f RunFilter) ([]*Run, *RunPlace, error)
 	// ListQueue returns the waiting runs of a cluster, or of all for "", by
 	// cluster and position, but no more than limit; total is how many there are.
 	ListQueue(ctx context.Context, cluster string, limit int) (runs []*Run, total int, err error)
@@ -217,6 +245,9 @@ type Runs interface {
 
 // TotalHeader says, with the beginning of a list, how long all of it is.
 const TotalHeader = "Muster-Total"
+
+// NextHeader says, with a page of a list of names, the cursor of the next page.
+const NextHeader = "Muster-Next"
 
 // RunView is a run with what it did and left.
 type RunView struct {
@@ -232,10 +263,4 @@ type RunView struct {
 type OutputSum struct {
 	Files int   `json:"files"`
 	Size  int64 `json:"size"` // bytes
-}
-
-// RunPage is a page of a list of runs, newest first.
-type RunPage struct {
-	Runs []*RunView `json:"runs"`           // without attempts and outputs
-	Next string     `json:"next,omitempty"` // the cursor of the next page; "" at the end
 }

@@ -9,10 +9,13 @@ import (
 // namespace.
 type Workspace struct {
 	ID             int64     `json:"-"`
+	Version        int64     `json:"-"` // rises with each change
 	Name           string    `json:"name"`
-	Namespace      string    `json:"namespace"`       // the Nomad namespace, ws-<installation>-<slug>-<hash>
+	Namespace      string    `json:"namespace"` // the Nomad namespace, ws-<installation>-<slug>-<hash>
+	Description    string    `json:"description,omitempty"`
 	DefaultCluster string    `json:"default_cluster"` // where a run goes whose file names no compute
 	CreatedAt      time.Time `json:"created_at"`
+	Keeping
 }
 
 // Validate refuses a workspace that cannot be kept.
@@ -28,11 +31,13 @@ type Workspaces interface {
 
 // Experiment is a named group of runs to compare, made on first use.
 type Experiment struct {
-	ID        int64     `json:"id,string"` // stable, for tracking clients
-	Workspace string    `json:"workspace"`
-	Name      string    `json:"name"`
-	Runs      int       `json:"runs"` // how many runs it has
-	CreatedAt time.Time `json:"created_at"`
+	ID          int64     `json:"id,string"` // stable, for tracking clients
+	Version     int64     `json:"-"`         // rises with each change
+	Description string    `json:"description,omitempty"`
+	Workspace   string    `json:"workspace"`
+	Name        string    `json:"name"`
+	Runs        int       `json:"runs"` // how many runs it has
+	CreatedAt   time.Time `json:"created_at"`
 }
 
 // Experiments keeps the experiments.

@@ -122,6 +122,26 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[muster.Blob,
 	}
 }
 
+// Purge removes what is kept under the keys that begin with a prefix and that
+// which chooses, nil is all; a dry run only counts.
+func (b *Bucket) Purge(ctx context.Context, prefix string, which func(muster.Blob) bool, dryRun bool) (n int, bytes int64, err error) {
+	for o, err := range b.List(ctx, prefix) {
+		if err != nil {
+			return n, bytes, err
+		}
+		if which != nil && !which(o) {
+			continue
+		}
+		if !dryRun { // under the name that it has in the store
+			if err := b.b.Delete(ctx, o.Key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+				return n, bytes, fmt.Errorf("remove %s: %w", o.Key, b.failed(err))
+			}
+		}
+		n, bytes = n+1, bytes+o.Size
+	}
+	return n, bytes, nil
+}
+
 // notFound tells a key that is missing from other errors.
 func (b *Bucket) notFound(key string, err error) error {
 	if gcerrors.Code(err) == gcerrors.NotFound || errors.Is(err, unix.ENOTDIR) {

@@ -64,6 +64,7 @@ func newApp(s Streams) *cli.App {
 		OnUsageError:   usageError,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "context", Usage: "`NAME` of the server and login to use, of those that muster login has kept (default: the current one)", EnvVars: []string{"MUSTER_CONTEXT"}},
+			&cli.StringFlag{Name: "ca-cert", Usage: "`FILE` with the authority of the server's certificate, beside those that this machine knows", EnvVars: []string{"MUSTER_CACERT"}},
 			&cli.StringFlag{Name: "addr", Usage: "`URL` of the server (default: that of the context, or what muster dev wrote down)", EnvVars: []string{"MUSTER_ADDR"}},
 			&cli.StringFlag{Name: "token", Usage: "`SECRET` that says who calls (default: that of the context, or what muster dev wrote down)", EnvVars: []string{"MUSTER_TOKEN"}},
 			&cli.StringFlag{Name: "workspace", Aliases: []string{"w"}, Usage: "`NAME` of the workspace", DefaultText: "default", EnvVars: []string{"MUSTER_WORKSPACE"}},
@@ -72,9 +73,9 @@ func newApp(s Streams) *cli.App {
 		},
 		Before: checkOutput,
 		Commands: []*cli.Command{
-			workspaceCommand(), experimentCommand(), runCommands(), queueCommand(), nodeCommand(), clusterCommand(),
+			workspaceCommand(), experimentCommand(), runCommands(), queueCommand(), retentionCommand(), nodeCommand(), clusterCommand(),
 			loginCommand(), logoutCommand(), whoamiCommand(), contextCommand(), tokenCommand(), auditCommand(),
-			registryCommand(), serverCommand(), devCommand(), topCommand(), configCommand(), doctorCommand(), completionCommand(), completeCommand(), schemaCommand(), versionCommand(),
+			registryCommand(), policiesCommand(), serverCommand(), devCommand(), topCommand(), configCommand(), doctorCommand(), completionCommand(), completeCommand(), schemaCommand(), versionCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Bool("version") {

@@ -22,7 +22,7 @@ func TestUsageErrors(t *testing.T) {
 		"rnu list":                        {2, "there is no command \"muster rnu\"\n  did you mean run?"},
 		"run lst":                         {2, "there is no command \"muster run lst\"\n  did you mean list?"},
 		"run list --wrkspace x":           {2, "muster run list has no flag --wrkspace\n  did you mean --workspace?"},
-		"run list --xxxxxxxxx":            {2, "there are --experiment, --parent, --state, --limit, --filter, --sort-by, --watch, --context, --addr, --token, --workspace, --output"},
+		"run list --xxxxxxxxx":            {2, "there are --experiment, --parent, --state, --tree, --limit, --filter, --sort-by, --watch, --context, --ca-cert, --addr, --token, --workspace, --output"},
 		"run list -z":                     {2, "has no flag -z"},
 		"run list more":                   {2, `muster run list takes no argument, and got "more"`},
 		"run list --limit many":           {2, `invalid value "many"`},
@@ -54,8 +54,8 @@ func TestHelpAndVersion(t *testing.T) {
 		"run":               "what was asked to be executed",
 		"help":              "workspace",
 		"help run":          "what was asked to be executed",
-		"run submit -h":     "FILE|- [--set inputs.x=1]",
-		"run --help submit": "prints the run's name",
+		"run submit -h":     "FILE|- [FILE…] [--set inputs.x=1]",
+		"run --help submit": "prints the runs' names",
 		"version":           "muster " + muster.Version,
 		"--version":         "muster " + muster.Version,
 	} {
@@ -260,7 +260,7 @@ func TestSubmitAgain(t *testing.T) {
 // newest names the run that was submitted last.
 func (p *platform) newest() string {
 	p.Helper()
-	all, err := p.store.ListRuns(p.Context(), muster.RunFilter{Workspace: "default", Limit: 1})
+	all, _, err := p.store.ListRuns(p.Context(), muster.RunFilter{Workspace: "default", Limit: 1})
 	p.must(err)
 	return all[0].Name
 }
@@ -290,7 +290,7 @@ func TestSubmitRefuses(t *testing.T) {
 			t.Errorf("%q %v: exit code %d, want %d\n%s%s", c.job, c.args, o.code, c.code, o.out, o.err)
 		}
 	}
-	if all, err := p.store.ListRuns(t.Context(), muster.RunFilter{Workspace: "default"}); err != nil || len(all) != 1 {
+	if all, _, err := p.store.ListRuns(t.Context(), muster.RunFilter{Workspace: "default"}); err != nil || len(all) != 1 {
 		t.Errorf("%d runs are there, want 1: %v", len(all), err)
 	}
 }

@@ -24,6 +24,7 @@ type source struct {
 	token     string
 	workspace string
 	context   string   // the name, where it is one
+	caCert    string   // file with the authority of the server's certificate
 	login     *session // of the context
 }
 
@@ -50,7 +51,7 @@ func sources(c *cli.Context, s *profile) []source {
 	all := []source{flags, environment}
 	name := cmp.Or(c.String("context"), s.Current)
 	if a := s.Contexts[name]; a != nil {
-		context := source{from: "context " + name, addr: a.Addr, token: a.Token, workspace: a.Workspace, context: name, login: a.OIDC}
+		context := source{from: "context " + name, addr: a.Addr, token: a.Token, workspace: a.Workspace, context: name, caCert: a.CACert, login: a.OIDC}
 		if settingOf(c, "context").Source == "flag" { // whoever names a login wants no other
 			return []source{flags, context, {from: environment.from, workspace: environment.workspace}}
 		}
@@ -105,6 +106,9 @@ func connect(c *cli.Context) (*client.Client, error) {
 			WithCure("muster dev starts one here; muster login, --addr or MUSTER_ADDR names another")
 	}
 	api := client.New(t.addr.addr, t.secret.token)
+	if err := believe(api, cmp.Or(c.String("ca-cert"), t.addr.caCert)); err != nil {
+		return nil, err
+	}
 	if t.secret.login != nil {
 		api.Secret = func(ctx context.Context) (string, error) { return freshToken(ctx, t.secret.context, t.secret.login) }
 	}
@@ -112,6 +116,18 @@ func connect(c *cli.Context) (*client.Client, error) {
 		fmt.Fprintf(c.App.ErrWriter, "muster: %v\n  it is tried again until it answers; Ctrl-C ends\n", err)
 	}
 	return api, nil
+}
+
+// believe makes a client believe the authority in a file, "" for none.
+func believe(api *client.Client, file string) error {
+	if file == "" {
+		return nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return muster.Errorf(muster.CodeInvalid, "the authority's certificate cannot be read: %v", err).At("ca-cert")
+	}
+	return api.Trust(text)
 }
 
 // early is how long before its end a token is renewed.

@@ -14,6 +14,9 @@ func experimentCommand() *cli.Command {
 	return &cli.Command{Name: "experiment", Usage: "named groups of runs to compare", Subcommands: []*cli.Command{
 		{Name: "list", Usage: "list the experiments", Action: listExperiments},
 		{Name: "show", Usage: "show an experiment", ArgsUsage: "NAME", Action: showExperiment},
+		{Name: "update", Usage: "say what an experiment is about", ArgsUsage: "NAME", Action: updateExperiment, Flags: []cli.Flag{
+			&cli.StringFlag{Name: "description", Usage: "`TEXT` that says what it is about"}}},
+		{Name: "delete", Usage: "forget experiments that have no runs", ArgsUsage: "NAME [NAME…]", Action: deleteExperiments(), Flags: []cli.Flag{yesFlag()}},
 		{Name: "compare", Usage: "put an experiment's runs side by side: inputs, parameters and metrics", ArgsUsage: "NAME", Action: compareExperiment, Flags: []cli.Flag{
 			&cli.IntFlag{Name: "limit", Usage: "at most this `MANY` runs, the newest; 0 is all", Value: 50},
 			&cli.StringFlag{Name: "metric", Usage: "also plot this `METRIC` over the steps of the first runs of the table"}}},
@@ -62,6 +65,7 @@ func showExperiment(c *cli.Context) error {
 		t.row("name", e.Name)
 		t.row("id", fmt.Sprint(e.ID))
 		t.row("workspace", e.Workspace)
+		t.row("description", orDash(e.Description))
 		t.row("runs", fmt.Sprint(e.Runs))
 		for _, s := range muster.RunStates() {
 			if n := e.States[s]; n > 0 {

@@ -18,6 +18,7 @@ import (
 type follower struct {
 	api             *client.Client
 	workspace, name string
+	look            logLook
 
 	mu       sync.Mutex
 	out, err io.Writer
@@ -35,7 +36,12 @@ func (f *follower) follow(ctx context.Context) (*muster.RunView, error) {
 	g.Go(func() error { return f.events(streams, read) })
 	g.Go(func() error {
 		defer close(read)
-		return f.logs(streams, client.LogQuery{Workspace: f.workspace, Run: f.name})
+		run, err := f.api.Run(streams, f.workspace, f.name)
+		if err != nil {
+			return err
+		}
+		f.look.ranks = instancesOf(run) > 1
+		return f.logs(streams, client.LogQuery{Workspace: f.workspace, Run: f.name, All: true})
 	})
 	if err := g.Wait(); err != nil {
 		return nil, err
@@ -67,22 +73,36 @@ func (f *follower) events(ctx context.Context, read <-chan struct{}) error {
 
 // logs prints the streams.
 func (f *follower) logs(ctx context.Context, q client.LogQuery) error {
-	attempt := 1
+	p := newLogPrinter(f.out, f.err, f.look)
+	attempt := max(1, q.Attempt)
 	for chunk, err := range f.api.Logs(ctx, q) {
 		if err != nil {
 			return err
 		}
 		if chunk.Attempt > attempt {
+			if err := f.show(p.flush); err != nil {
+				return err
+			}
 			attempt = chunk.Attempt
-			f.print(f.err, fmt.Appendf(nil, "-- attempt %d\n", attempt))
+			if !f.look.json && !q.Once {
+				f.print(f.err, fmt.Appendf(nil, "-- attempt %d\n", attempt))
+			}
 		}
-		to := f.out
-		if chunk.Stream == muster.Stderr {
-			to = f.err
+		if err := f.show(func() error { return p.print(chunk) }); err != nil {
+			return err
 		}
-		f.print(to, chunk.Data)
+	}
+	if err := f.show(p.flush); err != nil {
+		return err
 	}
 	return context.Cause(ctx)
+}
+
+// show shows something while nothing else is shown.
+func (f *follower) show(what func() error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return what()
 }
 
 // print writes one piece whole.

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,53 +16,89 @@ import (
 	"github.com/muster-ml/muster/client"
 )
 
+// logFlags choose what of a run's logs is shown, and how.
+func logFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "stream", Usage: "`STREAM`: stdout, stderr or both", Value: "both"},
+		&cli.IntFlag{Name: "attempt", Usage: "`NUMBER` of the attempt (default: the last)"},
+		&cli.IntFlag{Name: "instance", Aliases: []string{"rank"}, Usage: "`NUMBER` of the instance, from 0 (default: all, by time)"},
+		&cli.IntFlag{Name: "tail", Usage: "only the last `MANY` lines"},
+		&cli.StringFlag{Name: "since", Usage: "only what was written since a `TIME`, such as 5m, 3d, 15:04:05 or 2006-01-02T15:04:05Z"},
+		&cli.StringFlag{Name: "grep", Usage: "only lines that match a regular `EXPRESSION`, of those that --tail and --since choose"},
+		&cli.BoolFlag{Name: "timestamps", Aliases: []string{"t"}, Usage: "begin each line with the time at which it was written"},
+		&cli.StringFlag{Name: "color", Usage: "`WHEN` the command's own colours are kept: auto is on terminals, always, never", Value: "auto"},
+		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the run ends"},
+	}
+}
+
 func logsOfRun(c *cli.Context) error {
 	o, err := aboutRun(c)
 	if err != nil {
 		return err
 	}
 	defer o.api.Close()
-	q := client.LogQuery{Workspace: o.workspace, Run: o.name, Attempt: c.Int("attempt"), Instance: c.Int("instance")}
-	var streams []muster.Stream
-	switch s := c.String("stream"); s {
-	case "both":
-		streams = []muster.Stream{muster.Stdout, muster.Stderr}
-	case string(muster.Stdout), string(muster.Stderr):
-		q.Stream = muster.Stream(s)
-		streams = []muster.Stream{q.Stream}
-	default:
-		return muster.Errorf(muster.CodeInvalid, "--stream is %q", s).WithCure("use stdout, stderr or both")
-	}
-	f := newFollower(c, o.api, o.workspace, o.name)
-	if len(streams) == 1 {
-		f.err = f.out // one stream that was asked for belongs on stdout
-	}
-	if c.Bool("follow") {
-		ctx, stop := signal.NotifyContext(c.Context, os.Interrupt)
-		defer stop()
-		if to, ok := c.App.ErrWriter.(*os.File); !ok || !isTerminal(to) {
-			o.api.OnAway = nil // a file behind stderr gets the run's own and nothing else
-		}
-		return f.logs(ctx, q)
+	q, look, err := o.logFlags()
+	if err != nil {
+		return err
 	}
 	run, err := o.api.Run(c.Context, o.workspace, o.name)
 	if err != nil {
 		return err
 	}
-	if len(run.Attempts) == 0 {
+	look.ranks = q.All && instancesOf(run) > 1
+	f := newFollower(c, o.api, o.workspace, o.name)
+	f.look = look
+	if q.Stream != "" {
+		f.err = f.out // one stream that was asked for belongs on stdout
+	}
+	ctx := c.Context
+	switch {
+	case c.Bool("follow"):
+		var stop func()
+		ctx, stop = signal.NotifyContext(ctx, os.Interrupt)
+		defer stop()
+		if to, ok := c.App.ErrWriter.(*os.File); !ok || !isTerminal(to) {
+			o.api.OnAway = nil // a file behind stderr gets the run's own and nothing else
+		}
+	case len(run.Attempts) == 0:
 		fmt.Fprintf(c.App.ErrWriter, "run %s has not started (%s)\n", o.name, run.State)
 		return nil
 	}
-	for _, q.Stream = range streams {
-		to := f.out
-		if q.Stream == muster.Stderr {
-			to = f.err
-		}
-		if err := o.api.WriteLog(c.Context, q, to); err != nil {
-			return err
+	q.Once = !c.Bool("follow")
+	return f.logs(ctx, q)
+}
+
+// logFlags reads the flags.
+func (o *ofRun) logFlags() (q client.LogQuery, look logLook, err error) {
+	q = client.LogQuery{Workspace: o.workspace, Run: o.name, Attempt: o.Int("attempt"), Instance: o.Int("instance"), All: !o.IsSet("instance"), Tail: o.Int("tail")}
+	look = logLook{stamps: o.Bool("timestamps"), json: o.String("output") == "json", colour: o.String("color")}
+	switch s := o.String("stream"); s {
+	case "both":
+	case string(muster.Stdout), string(muster.Stderr):
+		q.Stream = muster.Stream(s)
+	default:
+		return q, look, muster.Errorf(muster.CodeInvalid, "--stream is %q", s).WithCure("use stdout, stderr or both")
+	}
+	if !slices.Contains([]string{"auto", "always", "never"}, look.colour) {
+		return q, look, muster.Errorf(muster.CodeInvalid, "--color is %q", look.colour).WithCure("use auto, always or never")
+	}
+	if q.Since, err = readSince(o.String("since"), time.Now()); err != nil {
+		return q, look, err
+	}
+	if grep := o.String("grep"); grep != "" {
+		if look.grep, err = regexp.Compile(grep); err != nil {
+			return q, look, muster.Errorf(muster.CodeInvalid, "--grep: %v", err)
 		}
 	}
-	return nil
+	return q, look, nil
+}
+
+// instancesOf counts the instances of a run.
+func instancesOf(r *muster.RunView) (n int) {
+	for _, g := range r.Spec.Groups {
+		n += max(1, g.Count)
+	}
+	return max(1, n)
 }
 
 func eventsOfRun(c *cli.Context) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -49,6 +50,9 @@ func logIn(c *cli.Context) error {
 		return muster.Errorf(muster.CodeInvalid, "muster login wants --addr").WithCure("name the server: muster login --addr https://muster.example.com")
 	}
 	a := &account{Addr: strings.TrimSuffix(t.addr.addr, "/"), Workspace: t.workspace.workspace, Token: t.secret.token}
+	if a.CACert, err = caCertOf(c, t); err != nil {
+		return err
+	}
 	if a.Token == "-" {
 		text, err := io.ReadAll(io.LimitReader(c.App.Reader, maxSecret))
 		if err != nil {
@@ -58,7 +62,7 @@ func logIn(c *cli.Context) error {
 	}
 	if c.Bool("oidc") || a.Token == "" {
 		a.Token = ""
-		if a.OIDC, err = logInByBrowser(c, a.Addr); err != nil {
+		if a.OIDC, err = logInByBrowser(c, a); err != nil {
 			return err
 		}
 	}
@@ -74,16 +78,28 @@ func logIn(c *cli.Context) error {
 	return nil
 }
 
+// caCertOf returns where the authority's certificate is, whatever folder the
+// context is used in.
+func caCertOf(c *cli.Context, t target) (string, error) {
+	if file := c.String("ca-cert"); file != "" {
+		return filepath.Abs(file)
+	}
+	return t.addr.caCert, nil
+}
+
 // logInByBrowser logs in at the issuer that the server believes.
-func logInByBrowser(c *cli.Context, addr string) (*session, error) {
-	api := client.New(addr, "")
+func logInByBrowser(c *cli.Context, a *account) (*session, error) {
+	api := client.New(a.Addr, "")
 	defer api.Close()
+	if err := believe(api, a.CACert); err != nil {
+		return nil, err
+	}
 	how, err := api.Login(c.Context)
 	if err != nil {
 		return nil, err
 	}
 	if how.OIDC == nil {
-		return nil, muster.Errorf(muster.CodeUnauthenticated, "the server at %s takes tokens alone", addr).
+		return nil, muster.Errorf(muster.CodeUnauthenticated, "the server at %s takes tokens alone", a.Addr).
 			WithCure("give one with --token, or --token - to read it from stdin; its administrator makes them by muster token create")
 	}
 	s, err := oidc.LogIn(c.Context, *how.OIDC, func(url string) {
@@ -103,6 +119,9 @@ func (a *account) whoami(ctx context.Context) (*muster.Principal, error) {
 	}
 	api := client.New(a.Addr, secret)
 	defer api.Close()
+	if err := believe(api, a.CACert); err != nil {
+		return nil, err
+	}
 	return api.Whoami(ctx)
 }
 

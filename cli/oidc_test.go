@@ -111,7 +111,7 @@ func (p *platform) believe(i *issuer, client string) *oidc.Issuer {
 	checker, err := oidc.New(conf)
 	p.must(err)
 	server := httptest.NewServer(api.New(api.Services{Workspaces: p.store, Experiments: p.store, Clusters: p.store, Nodes: twoNodes{}, Runs: p.store, Attempts: p.store,
-		Events: p.store, Artifacts: p.store, Blobs: p.bucket, Metrics: p.store, Tokens: p.store, Audit: p.store, Issuer: checker, Site: muster.DefaultSite(),
+		Events: p.store, Artifacts: p.store, Blobs: p.bucket, Metrics: p.store, Tokens: p.store, Audit: p.store, Changes: p.store, Receipts: p.store, Issuer: checker, Site: muster.DefaultSite(),
 		Wake: func() {}, Logger: slog.New(slog.NewTextHandler(p.Output(), nil))}))
 	p.Cleanup(server.Close)
 	p.url = server.URL

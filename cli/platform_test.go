@@ -56,7 +56,9 @@ func open(t *testing.T) *platform {
 	p.must(err)
 	p.ledger = p.store.Lead(lease.Term)
 	people := api.New(api.Services{Workspaces: p.store, Experiments: p.store, Clusters: p.store, Nodes: twoNodes{}, Runs: p.store, Attempts: p.store,
-		Events: p.store, Artifacts: p.store, Blobs: p.bucket, Metrics: p.store, Tokens: p.store, Audit: p.store, Registries: p.store, Vault: deaf{}, Site: muster.DefaultSite(), Wake: func() {},
+		Events: p.store, Artifacts: p.store, Blobs: p.bucket, Archive: p.store, Retention: nothingGoes{}, Metrics: p.store, Tokens: p.store, Audit: p.store, Changes: p.store, Receipts: p.store, Registries: p.store, Vault: deaf{}, Policies: func(context.Context) (*muster.Policies, error) {
+			return &muster.Policies{Installation: "0a1b2c", Mode: muster.NomadManage, Nomad: "node {}\n", Consul: "service {}\n", Namespaces: []string{"ws-0a1b2c-default-1"}}, nil
+		}, Site: muster.DefaultSite(), Wake: func() {},
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = &counted{r.Body, &p.received}
@@ -104,6 +106,13 @@ func (c *cut) Flush() { c.ResponseWriter.(http.Flusher).Flush() }
 type deaf struct{}
 
 func (deaf) KeepSecrets(context.Context, string, map[string]muster.Secret) error { return nil }
+
+// nothingGoes is retention where nothing is old.
+type nothingGoes struct{}
+
+func (nothingGoes) Retain(_ context.Context, _ string, dryRun bool) (*muster.RetentionReport, error) {
+	return &muster.RetentionReport{DryRun: dryRun, Runs: []muster.Removal{}}, nil
+}
 
 // twoNodes are the nodes that Nomad would list.
 type twoNodes struct{}

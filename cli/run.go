@@ -15,13 +15,8 @@ import (
 
 // runCommands are about runs.
 func runCommands() *cli.Command {
-	log := []cli.Flag{
-		&cli.StringFlag{Name: "stream", Usage: "`STREAM`: stdout, stderr or both", Value: "both"},
-		&cli.IntFlag{Name: "attempt", Usage: "`NUMBER` of the attempt (default: the last)"},
-		&cli.IntFlag{Name: "instance", Usage: "`NUMBER` of the instance, from 0"},
-		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the run ends"}}
 	return &cli.Command{Name: "run", Usage: "what was asked to be executed", Subcommands: []*cli.Command{
-		{Name: "submit", Usage: "submit a job file; prints the run's name", ArgsUsage: "FILE|- [--set inputs.x=1] [--wait|--follow]", Action: submitRun, Flags: submitFlags()},
+		{Name: "submit", Usage: "submit job files; prints the runs' names", ArgsUsage: "FILE|- [FILE…] [--set inputs.x=1] [--wait|--follow]", Action: submitRun, Flags: submitFlags()},
 		{Name: "list", Usage: "list runs, newest first", Action: listRuns, Flags: []cli.Flag{
 			&cli.StringFlag{Name: "experiment", Aliases: []string{"e"}, Usage: "only this `EXPERIMENT`'s"},
 			&cli.StringFlag{Name: "parent", Usage: "only the children of this `RUN`"},
@@ -30,7 +25,7 @@ func runCommands() *cli.Command {
 			&cli.IntFlag{Name: "limit", Usage: "at most this `MANY`; 0 is all", Value: 20}}},
 		{Name: "show", Usage: "show a run: timeline, inputs, metrics and files", ArgsUsage: "NAME", Action: showRun},
 		{Name: "why", Usage: "say why a run waits, or is in its state", ArgsUsage: "NAME", Action: whyRun},
-		{Name: "logs", Usage: "print what a run's command wrote", ArgsUsage: "NAME", Action: logsOfRun, Flags: log},
+		{Name: "logs", Usage: "print what a run's command wrote, all instances together by time", ArgsUsage: "NAME", Action: logsOfRun, Flags: logFlags()},
 		{Name: "events", Usage: "print what happened to a run", ArgsUsage: "NAME", Action: eventsOfRun, Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the run ends"}}},
 		{Name: "metrics", Usage: "print what a run logged", ArgsUsage: "NAME", Action: metricsOfRun, Flags: []cli.Flag{
@@ -42,6 +37,9 @@ func runCommands() *cli.Command {
 			&cli.StringFlag{Name: "dir", Aliases: []string{"d"}, Usage: "`FOLDER` to put them in (default: one of the run's name)"}}},
 		{Name: "diff", Usage: "show in what two runs differ: what was asked for, what they logged and how they went", ArgsUsage: "A B", Action: diffRuns},
 		{Name: "clone", Usage: "submit what a run was submitted as once more; prints the new run's name", ArgsUsage: "NAME [--set inputs.x=1] [--wait|--follow]", Action: cloneRun, Flags: cloneFlags()},
+		{Name: "archive", Usage: "keep final runs out of lists, and what they left for ever", ArgsUsage: "NAME [NAME…]", Action: archiveRuns(true)},
+		{Name: "restore", Usage: "take runs back from the archive", ArgsUsage: "NAME [NAME…]", Action: archiveRuns(false)},
+		{Name: "delete", Usage: "delete final runs with what they left; their names stay taken", ArgsUsage: "NAME [NAME…]", Action: deleteRuns(), Flags: []cli.Flag{yesFlag()}},
 		{Name: "cancel", Usage: "end runs, and all below them", ArgsUsage: "NAME [NAME…]", Action: cancelRuns},
 		{Name: "wait", Usage: "wait until a run ends; exit code 1 unless it succeeded", ArgsUsage: "NAME", Action: waitRun},
 	}}

@@ -36,6 +36,7 @@ func shapes() []shape {
 		{"node", []string{"node list", "node show"}, reflect.TypeFor[*muster.Node]()},
 		{"principal", []string{"whoami"}, reflect.TypeFor[*muster.Principal]()},
 		{"registry", []string{"registry login", "registry list"}, reflect.TypeFor[*muster.Registry]()},
+		{"retention", []string{"retention run"}, reflect.TypeFor[*muster.RetentionReport]()},
 		{"run", []string{"run list", "run show", "run wait"}, reflect.TypeFor[*muster.RunView]()},
 		{"secret", []string{"token create"}, reflect.TypeFor[*muster.NewToken]()},
 		{"setting", []string{"config show"}, reflect.TypeFor[setting]()},
@@ -44,7 +45,7 @@ func shapes() []shape {
 		{"version", []string{"version"}, reflect.TypeFor[version]()},
 		{"waiting", []string{"queue"}, reflect.TypeFor[*muster.Run]()},
 		{"why", []string{"run why"}, reflect.TypeFor[why]()},
-		{"workspace", []string{"workspace list", "workspace show", "workspace create"}, reflect.TypeFor[*muster.Workspace]()},
+		{"workspace", []string{"workspace list", "workspace show", "workspace create", "workspace update"}, reflect.TypeFor[*muster.Workspace]()},
 	}
 }
 

@@ -29,6 +29,9 @@ func serverCommand() *cli.Command {
 			&cli.StringFlag{Name: "artifacts", Usage: "`URL` where artifacts and logs are kept: a folder, s3://BUCKET?region=…, azblob://CONTAINER or gs://BUCKET (default: DATA-DIR/artifacts)", EnvVars: []string{"MUSTER_ARTIFACTS"}},
 			&cli.StringFlag{Name: "listen", Usage: "`HOST:PORT` to listen on", Value: "127.0.0.1:4750", EnvVars: []string{"MUSTER_LISTEN"}},
 			&cli.StringFlag{Name: "advertise", Usage: "`URL` under which nodes reach this server (default: made of --listen)", EnvVars: []string{"MUSTER_ADVERTISE"}},
+			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` with this server's certificate in PEM: it then speaks HTTPS alone; read anew when it changes", EnvVars: []string{"MUSTER_TLS_CERT"}},
+			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` with the certificate's key", EnvVars: []string{"MUSTER_TLS_KEY"}},
+			&cli.StringFlag{Name: "tls-ca", Usage: "`FILE` with the certificate's authority, handed to agents (default: one that every node knows)", EnvVars: []string{"MUSTER_TLS_CA"}},
 			&cli.StringFlag{Name: "agent-binary", Usage: "`FILE` that nodes run (default: muster-agent beside this program)", EnvVars: []string{"MUSTER_AGENT_BINARY"}},
 			&cli.StringFlag{Name: "site", Usage: "`FILE` that says what environments this site offers, or \"default\" for the table that muster dev has (default: none)", EnvVars: []string{"MUSTER_SITE"}},
 			&cli.StringFlag{Name: "run-as", Usage: "`USER` of commands on nodes whose Nomad client is root", Value: "nobody", EnvVars: []string{"MUSTER_RUN_AS"}},
@@ -36,6 +39,7 @@ func serverCommand() *cli.Command {
 			&cli.DurationFlag{Name: "fence", Usage: "`TIME` for which an unreachable node must be silent until its runs are lost", Value: 5 * time.Minute, EnvVars: []string{"MUSTER_FENCE"}},
 			&cli.DurationFlag{Name: "tick", Usage: "`TIME` between looks at everything without a reason; 0 is never", Value: time.Minute, EnvVars: []string{"MUSTER_TICK"}},
 			&cli.StringFlag{Name: "nomad-addr", Usage: "`URL` of a Nomad agent", Value: "http://127.0.0.1:4646", EnvVars: []string{"NOMAD_ADDR"}},
+			&cli.StringFlag{Name: "nomad-mode", Usage: "`MODE`: manage (Muster makes namespaces, its token is a management token) or existing (the operator makes them, see muster policies)", Value: "manage", EnvVars: []string{"MUSTER_NOMAD_MODE"}},
 			&cli.StringFlag{Name: "nomad-token", Usage: "`SECRET` id of a Nomad token", EnvVars: []string{"NOMAD_TOKEN"}},
 			&cli.StringFlag{Name: "nomad-region", Usage: "Nomad `REGION`", EnvVars: []string{"NOMAD_REGION"}},
 			&cli.StringFlag{Name: "nomad-ca-cert", Usage: "`FILE` with the certificate authority of Nomad", EnvVars: []string{"NOMAD_CACERT"}},
@@ -54,6 +58,12 @@ func serverCommand() *cli.Command {
 			&cli.StringFlag{Name: "oidc-name-claim", Usage: "`CLAIM` that names a person; sub where it is missing", Value: "email", EnvVars: []string{"MUSTER_OIDC_NAME_CLAIM"}},
 			&cli.StringFlag{Name: "oidc-groups-claim", Usage: "`CLAIM` that lists a person's groups", Value: "groups", EnvVars: []string{"MUSTER_OIDC_GROUPS_CLAIM"}},
 			&cli.StringSliceFlag{Name: "oidc-role", Usage: "`GROUP=ROLE[@WORKSPACE]`: what a group may do; * is everybody there; may be given again", EnvVars: []string{"MUSTER_OIDC_ROLES"}},
+			&cli.StringFlag{Name: "access-log", Usage: "which `REQUESTS` are logged: on (all), errors (refused or failed ones) or off", Value: "errors", EnvVars: []string{"MUSTER_ACCESS_LOG"}},
+			&cli.StringFlag{Name: "otlp-endpoint", Usage: "`URL` of an OpenTelemetry receiver (OTLP over HTTP) that gets a trace of each run (default: none)", EnvVars: []string{"MUSTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"}},
+			&cli.StringFlag{Name: "metrics-listen", Usage: "`HOST:PORT` to serve /metrics on, instead of with the API", EnvVars: []string{"MUSTER_METRICS_LISTEN"}},
+			&cli.Float64Flag{Name: "rate-limit", Usage: "`MANY` requests a second that one principal may send over a while, four times as many at once; 0 is no limit", Value: 50, EnvVars: []string{"MUSTER_RATE_LIMIT"}},
+			&cli.IntFlag{Name: "max-streams", Usage: "`MANY` streams and transfers that one principal may have open; 0 is no limit", Value: 50, EnvVars: []string{"MUSTER_MAX_STREAMS"}},
+			&cli.StringSliceFlag{Name: "cors-origin", Usage: "`ORIGIN` of pages in browsers that may call the API, such as https://portal.example; may be given again (default: none)", EnvVars: []string{"MUSTER_CORS_ORIGINS"}},
 			&cli.StringFlag{Name: "log-level", Usage: "`LEVEL`: debug, info, warn or error", Value: "info", EnvVars: []string{"MUSTER_LOG_LEVEL"}},
 		},
 		Action: runServer,
@@ -109,22 +119,43 @@ func serverConfig(c *cli.Context) (server.Config, error) {
 	if err != nil {
 		return server.Config{}, err
 	}
+	limits, err := limitsOf(c)
+	if err != nil {
+		return server.Config{}, err
+	}
 	site, err := readSite(c.String("site"))
 	if err != nil {
 		return server.Config{}, err
 	}
 	return server.Config{
-		DataDir: c.String("data-dir"), Artifacts: c.String("artifacts"), Listen: c.String("listen"), Advertise: c.String("advertise"), Agent: agent,
+		DataDir: c.String("data-dir"), Artifacts: c.String("artifacts"), Listen: c.String("listen"), Advertise: c.String("advertise"), TLS: server.TLS{Cert: c.String("tls-cert"), Key: c.String("tls-key"), CA: c.String("tls-ca")}, Agent: agent,
 		RunAs: c.String("run-as"), ContainerUser: c.String("container-user"), Fence: c.Duration("fence"), Tick: c.Duration("tick"),
-		Nomad: server.Nomad{Address: c.String("nomad-addr"), Token: c.String("nomad-token"), Region: c.String("nomad-region"), CACert: c.String("nomad-ca-cert"),
+		Nomad: server.Nomad{Mode: muster.NomadMode(c.String("nomad-mode")), Address: c.String("nomad-addr"), Token: c.String("nomad-token"), Region: c.String("nomad-region"), CACert: c.String("nomad-ca-cert"),
 			ClientCert: c.String("nomad-client-cert"), ClientKey: c.String("nomad-client-key"), ServerName: c.String("nomad-tls-server-name")},
 		NoConsul: c.String("consul-addr") == "none",
 		Consul: server.Consul{Address: c.String("consul-addr"), Token: c.String("consul-token"), CACert: c.String("consul-ca-cert"),
 			ClientCert: c.String("consul-client-cert"), ClientKey: c.String("consul-client-key")},
-		OIDC: people,
-		Site: site,
-		Log:  slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
+		OIDC:      people,
+		Site:      site,
+		Limits:    limits,
+		Origins:   c.StringSlice("cors-origin"),
+		AccessLog: server.AccessLog(c.String("access-log")), MetricsListen: c.String("metrics-listen"), OTLP: c.String("otlp-endpoint"),
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 	}, nil
+}
+
+// limitsOf reads how much one principal may ask for, and checks the origins.
+func limitsOf(c *cli.Context) (server.Limits, error) {
+	l := server.Limits{Rate: c.Float64("rate-limit"), Burst: int(4 * c.Float64("rate-limit")), Streams: c.Int("max-streams")}
+	if !(l.Rate >= 0 && l.Rate <= 1e6) || l.Streams < 0 {
+		return l, muster.Errorf(muster.CodeInvalid, "--rate-limit is %g, and --max-streams %d", l.Rate, l.Streams).WithCure("use 0 for no limit")
+	}
+	for _, origin := range c.StringSlice("cors-origin") {
+		if err := server.CheckOrigin(origin); err != nil {
+			return l, err
+		}
+	}
+	return l, nil
 }
 
 // oidcConfig reads the flags about people's logins.

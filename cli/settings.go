@@ -30,6 +30,7 @@ type account struct {
 	Token     string         `yaml:"token,omitempty"`
 	OIDC      *session       `yaml:"oidc,omitempty"` // instead of a token
 	Workspace string         `yaml:"workspace,omitempty"`
+	CACert    string         `yaml:"ca_cert,omitempty"` // file with the authority of the server's certificate
 	Other     map[string]any `yaml:",inline"`
 }
 

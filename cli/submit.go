@@ -29,9 +29,12 @@ func submitFlags() []cli.Flag {
 }
 
 func submitRun(c *cli.Context) error {
-	args, err := arguments(c, "FILE")
+	args, err := arguments(c, "FILE", "[FILE…]")
 	if err != nil {
 		return err
+	}
+	if len(args) > 1 {
+		return submitRuns(c, args)
 	}
 	job, err := readJob(c, args[0])
 	if err != nil {
@@ -131,6 +134,15 @@ type submission struct {
 // submit uploads what the job needs and creates the run. The run comes last:
 // what is refused before leaves nothing behind but uploads.
 func (s *submission) submit(ctx context.Context, job *jobfile.Job) (*muster.Run, error) {
+	if err := s.bring(ctx, job); err != nil {
+		return nil, err
+	}
+	r, err := s.api.CreateRun(ctx, s.workspace, &job.Request)
+	return r, placed(err, job)
+}
+
+// bring uploads what a job needs, and names the uploads in its request.
+func (s *submission) bring(ctx context.Context, job *jobfile.Job) error {
 	q := &job.Request
 	if q.Name == "" {
 		q.Name = muster.GenerateName()
@@ -138,14 +150,14 @@ func (s *submission) submit(ctx context.Context, job *jobfile.Job) (*muster.Run,
 	if job.Code != "" {
 		ref, err := s.upload(ctx, "code", job.Code)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		q.Spec.Code = ref
 	}
 	for _, name := range slices.Sorted(maps.Keys(job.Uploads)) {
 		ref, err := s.upload(ctx, "input "+name, job.Uploads[name])
 		if err != nil {
-			return nil, err
+			return err
 		}
 		in := q.Spec.Inputs[name]
 		in.Ref = ref
@@ -154,8 +166,7 @@ func (s *submission) submit(ctx context.Context, job *jobfile.Job) (*muster.Run,
 	for _, warning := range q.Spec.Warnings {
 		fmt.Fprintln(s.note, "note:", warning)
 	}
-	r, err := s.api.CreateRun(ctx, s.workspace, q)
-	return r, placed(err, job)
+	return nil
 }
 
 // placed lets a refusal of the server say which line of the job file it is

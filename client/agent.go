@@ -113,11 +113,13 @@ func (a *Agent) Upload(ctx context.Context, sha256 string) (io.ReadCloser, error
 	return resp.Body, nil
 }
 
-// PutChunk hands in a piece of a log and returns how much of it is kept.
-func (a *Agent) PutChunk(ctx context.Context, stream muster.Stream, offset int64, data []byte) (kept int64, err error) {
+// PutChunk hands in a piece of a log, with the times at which it was written,
+// and returns how much of it is kept.
+func (a *Agent) PutChunk(ctx context.Context, stream muster.Stream, offset int64, data []byte, times []muster.Mark) (kept int64, err error) {
 	var answer muster.ChunkAnswer
 	path := fmt.Sprintf("instances/%d/logs/%s/%d", a.config.Instance, stream, offset)
-	err = a.decode(ctx, call{method: http.MethodPut, path: path, size: int64(len(data)), body: inMemory(data)}, &answer)
+	err = a.decode(ctx, call{method: http.MethodPut, path: path, size: int64(len(data)), body: inMemory(data),
+		header: http.Header{muster.ChunkTimesHeader: {muster.FormatMarks(offset, times)}}}, &answer)
 	return answer.Kept, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -29,13 +30,15 @@ type Client struct {
 
 	addr  string
 	token string
+	trace string // the W3C context of this process: a run that it submits is of the same trace
 	http  *http.Client
 }
 
-// New makes a client of the server at addr, a URL.
+// New makes a client of the server at addr, a URL. Where the variable
+// TRACEPARENT tells a W3C trace context, its requests carry it.
 func New(addr, token string) *Client {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
-	return &Client{addr: strings.TrimSuffix(addr, "/"), token: token, http: &http.Client{Transport: &http.Transport{
+	return &Client{addr: strings.TrimSuffix(addr, "/"), token: token, trace: os.Getenv("TRACEPARENT"), http: &http.Client{Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, ResponseHeaderTimeout: 2 * time.Minute, IdleConnTimeout: time.Minute,
 		MaxIdleConnsPerHost: 2 * DefaultParallel,
 	}}}
@@ -55,6 +58,7 @@ type request struct {
 	header http.Header
 	body   io.ReadCloser
 	size   int64
+	again  func() (io.ReadCloser, error) // the body once more; may be nil
 }
 
 // send sends a request; what is not success is an error.
@@ -83,14 +87,17 @@ func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
+	if c.trace != "" {
+		req.Header.Set("traceparent", c.trace)
+	}
 	if q.body != nil {
-		req.Body, req.ContentLength = q.body, q.size
+		req.Body, req.ContentLength, req.GetBody = q.body, q.size, q.again
 		if q.size == 0 {
 			_ = q.body.Close()
 			req.Body = http.NoBody
 		}
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.do(req)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -135,8 +142,13 @@ func (c *Client) call(ctx context.Context, q request, question, answer any) erro
 		if err != nil {
 			return fmt.Errorf("encode %s: %w", strings.Join(q.path, "/"), err)
 		}
-		q.body, q.size = io.NopCloser(bytes.NewReader(data)), int64(len(data))
-		q.header = http.Header{"Content-Type": {"application/json"}}
+		q.again = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+		q.body, _ = q.again()
+		q.size = int64(len(data))
+		if q.header == nil {
+			q.header = http.Header{}
+		}
+		q.header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.send(ctx, q)
 	if err != nil {
@@ -161,6 +173,29 @@ func get[T any](ctx context.Context, c *Client, query url.Values, path ...string
 // post sends a question and reads an answer of type T.
 func post[T any](ctx context.Context, c *Client, question any, path ...string) (answer T, err error) {
 	err = c.call(ctx, request{method: http.MethodPost, path: path}, question, &answer)
+	return answer, err
+}
+
+// tries are how long a request that is carried out once waits before it is sent
+// again.
+var tries = []time.Duration{0, 300 * time.Millisecond, time.Second}
+
+// postOnce posts like post, and again while the server does not answer: by its
+// idempotency key the request is carried out once, whichever of them arrive.
+func postOnce[T any](ctx context.Context, c *Client, question any, path ...string) (answer T, err error) {
+	key := muster.RandomID(16)
+	for _, wait := range tries {
+		select {
+		case <-ctx.Done():
+			return answer, context.Cause(ctx)
+		case <-time.After(wait):
+		}
+		header := http.Header{muster.IdempotencyKeyHeader: {key}}
+		err = c.call(ctx, request{method: http.MethodPost, path: path, header: header}, question, &answer)
+		if muster.CodeOf(err) != muster.CodeUnreachable {
+			return answer, err
+		}
+	}
 	return answer, err
 }
 

@@ -23,3 +23,8 @@ func (c *Client) PutRegistry(ctx context.Context, workspace, host, username, pas
 func (c *Client) DeleteRegistry(ctx context.Context, workspace, host string) error {
 	return c.call(ctx, request{method: http.MethodDelete, path: []string{"workspaces", workspace, "registries", host}}, nil, nil)
 }
+
+// Policies returns what rights the installation needs in Nomad and Consul.
+func (c *Client) Policies(ctx context.Context) (*muster.Policies, error) {
+	return get[*muster.Policies](ctx, c, nil, "policies")
+}

@@ -5,14 +5,18 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/muster-ml/muster"
 )
 
-// CreateRun submits a run.
+// CreateRun submits a run. It is safe against a server that goes away in the
+// middle: the request is sent again, and carried out once.
 func (c *Client) CreateRun(ctx context.Context, workspace string, r *muster.RunRequest) (*muster.Run, error) {
-	return post[*muster.Run](ctx, c, r, "workspaces", workspace, "runs")
+	return postOnce[*muster.Run](ctx, c, r, "workspaces", workspace, "runs")
 }
 
 // Run returns a run with what it did and left.
@@ -20,25 +24,58 @@ func (c *Client) Run(ctx context.Context, workspace, name string) (*muster.RunVi
 	return get[*muster.RunView](ctx, c, nil, "workspaces", workspace, "runs", name)
 }
 
-// RunQuery chooses a page of runs.
-type RunQuery struct {
-	Experiment string
-	Parent     string
-	States     []muster.RunState
-	Limit      int    // of a page; 0 is the server's choice
-	Cursor     string // RunPage.Next of the page before
+// CreateRuns submits several runs: all of them, or none.
+func (c *Client) CreateRuns(ctx context.Context, workspace string, all []muster.RunRequest) ([]*muster.Run, error) {
+	made, err := postOnce[*muster.BulkAnswer](ctx, c, muster.BulkRequest{Runs: all}, "workspaces", workspace, "runs:bulk")
+	if err != nil {
+		return nil, err
+	}
+	return made.Runs, nil
 }
 
-// Runs returns a page of runs, newest first.
-func (c *Client) Runs(ctx context.Context, workspace string, q RunQuery) (*muster.RunPage, error) {
-	query := values("experiment", q.Experiment, "parent", q.Parent, "cursor", q.Cursor)
-	for _, s := range q.States {
-		query.Add("state", string(s))
+// RunQuery chooses a page of runs; what is empty chooses all.
+type RunQuery struct {
+	Experiment   string
+	Parent       string
+	States       []muster.RunState
+	Name         string   // the beginning of it
+	Tags         []string // KEY=VALUE, all of these
+	Cluster      string
+	CreatedAfter time.Time
+	EndedAfter   time.Time
+	Archived     muster.Archived
+	Sort         muster.RunSort
+	Limit        int    // of a page; 0 is the server's choice
+	Cursor       string // RunPage.Next of the page before
+}
+
+// values puts the question into a query.
+func (q RunQuery) values() url.Values {
+	v := values("experiment", q.Experiment, "parent", q.Parent, "name", q.Name, "cluster", q.Cluster, "archived", string(q.Archived), "sort", string(q.Sort), "cursor", q.Cursor)
+	if len(q.States) > 0 {
+		words := make([]string, len(q.States))
+		for i, s := range q.States {
+			words[i] = string(s)
+		}
+		v.Set("state", strings.Join(words, ","))
+	}
+	for _, tag := range q.Tags {
+		v.Add("tag", tag)
+	}
+	for name, t := range map[string]time.Time{"created_after": q.CreatedAfter, "ended_after": q.EndedAfter} {
+		if !t.IsZero() {
+			v.Set(name, t.UTC().Format(time.RFC3339Nano))
+		}
 	}
 	if q.Limit > 0 {
-		query.Set("limit", strconv.Itoa(q.Limit))
+		v.Set("limit", strconv.Itoa(q.Limit))
 	}
-	return get[*muster.RunPage](ctx, c, query, "workspaces", workspace, "runs")
+	return v
+}
+
+// Runs returns a page of runs.
+func (c *Client) Runs(ctx context.Context, workspace string, q RunQuery) (*muster.RunPage, error) {
+	return get[*muster.RunPage](ctx, c, q.values(), "workspaces", workspace, "runs")
 }
 
 // AllRuns returns the runs of all pages, at most limit; 0 is no limit.
@@ -100,6 +137,10 @@ type LogQuery struct {
 	Stream         muster.Stream // "" is both, where both can be had
 	Attempt        int           // 0 is the last, and those that follow
 	Instance       int
+	All            bool      // every instance; they come together, by time
+	Tail           int       // only so many lines, the last of all; 0 is all
+	Since          time.Time // only lines that were written then or later
+	Once           bool      // end with what is there
 }
 
 // query returns what both routes take.
@@ -110,6 +151,18 @@ func (q LogQuery) query() (pairs []string) {
 	}
 	if q.Instance > 0 {
 		pairs = append(pairs, "instance", strconv.Itoa(q.Instance))
+	}
+	if q.All {
+		pairs = append(pairs, "instance", "all")
+	}
+	if q.Tail > 0 {
+		pairs = append(pairs, "tail", strconv.Itoa(q.Tail))
+	}
+	if !q.Since.IsZero() {
+		pairs = append(pairs, "since", q.Since.Format(time.RFC3339Nano))
+	}
+	if q.Once {
+		pairs = append(pairs, "follow", "false")
 	}
 	return pairs
 }

@@ -45,9 +45,15 @@ type platform struct {
 // switched off.
 func open(t testing.TB, c dev.Config, serverArgs ...string) *platform {
 	t.Helper()
+	return openWith(t, "muster-race", c, serverArgs...)
+}
+
+// openWith starts a platform whose server is one of the programs.
+func openWith(t testing.TB, program string, c dev.Config, serverArgs ...string) *platform {
+	t.Helper()
 	c.DataDir = filepath.Join(t.TempDir(), "a folder")
 	open0711(t, filepath.Dir(c.DataDir))
-	c.Command = []string{bin(t, "muster-race"), "server"}
+	c.Command = []string{bin(t, program), "server"}
 	c.Agent = bin(t, "muster-agent")
 	c.HeartbeatGrace = 2 * time.Second
 	c.ServerArgs = append([]string{"--tick", "0", "--fence", "10s"}, serverArgs...)

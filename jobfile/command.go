@@ -71,6 +71,10 @@ func (j *job) readCode(n *node, field string) error {
 	if err := j.text(&path)(n, field); err != nil || path == "" {
 		return err
 	}
+	if ref := muster.Ref(path); ref.Validate() == nil && !ref.Web() {
+		j.Request.Spec.Code = ref
+		return nil
+	}
 	if scheme, ok := remote(path); ok {
 		return j.errorf(n, field, "code from %s comes later", scheme).WithCure("use a local folder")
 	}

@@ -99,7 +99,12 @@ func (j *job) readData(name string, d data, field string) (in muster.Input, err 
 	if err := j.text(&path)(d.path, field+".path"); err != nil {
 		return in, err
 	}
-	if ref := muster.Ref(path); ref.Web() {
+	ref := muster.Ref(path)
+	if _, upload := ref.Upload(); upload {
+		in.Ref = ref
+		return in, j.rePlace(d.path, field+".path", ref.Validate())
+	}
+	if ref.Web() {
 		in.Ref = ref
 		if in.Type == "" {
 			in.Type = muster.TypeURIFile
@@ -190,6 +195,10 @@ func remote(path string) (scheme string, ok bool) {
 
 // local finds a path on this machine, and what is there.
 func (j *job) local(n *node, field, path string) (string, muster.DataType, error) {
+	if j.sent {
+		return "", "", j.errorf(n, field, "%s lies on the machine of whoever sends this file", path).
+			WithCure("upload it, and write upload:sha256:… here; or submit the file with muster run submit, which does that")
+	}
 	clean := strings.TrimPrefix(strings.TrimPrefix(path, "file:"), "//")
 	if !filepath.IsAbs(clean) {
 		clean = filepath.Join(j.dir, clean)

@@ -37,6 +37,31 @@ func Read(r io.Reader, name string, set map[string]string) (*Job, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", f.name, err)
 	}
+	j, err := f.read(text, set)
+	if err != nil {
+		return nil, err
+	}
+	if j.Request.Experiment == "" {
+		if folder, err := filepath.Abs(f.dir); err == nil {
+			j.Request.Experiment = muster.FitName(filepath.Base(folder))
+		}
+	}
+	return j, nil
+}
+
+// ReadSent reads the text of a job file that came without the files beside it:
+// it may name what was uploaded, and nothing on a machine.
+func ReadSent(text []byte) (*muster.RunRequest, error) {
+	f := &file{name: "job", set: map[any]string{}, sent: true}
+	j, err := f.read(text, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &j.Request, nil
+}
+
+// read reads the file's text.
+func (f *file) read(text []byte, set map[string]string) (*Job, error) {
 	root, err := f.parse(text)
 	if err != nil {
 		return nil, err
@@ -50,11 +75,6 @@ func Read(r io.Reader, name string, set map[string]string) (*Job, error) {
 	j := &job{file: f, Job: Job{Uploads: map[string]string{}, from: f, root: root}}
 	if err := j.read(root); err != nil {
 		return nil, err
-	}
-	if j.Request.Experiment == "" {
-		if folder, err := filepath.Abs(f.dir); err == nil {
-			j.Request.Experiment = muster.FitName(filepath.Base(folder))
-		}
 	}
 	return &j.Job, nil
 }

@@ -21,6 +21,7 @@ type file struct {
 	dir   string // to which its paths are relative
 	lines []string
 	set   map[any]string // what was set from outside, by its node: the place there
+	sent  bool           // it came without the files beside it
 }
 
 // node is a node of the file.

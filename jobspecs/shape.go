@@ -45,6 +45,7 @@ type Agent struct {
 	RunAs   string   // the user of commands on the node itself; "" is nobody
 	Inside  string   // the user of commands in containers; "" is the image's own
 	Fence   time.Duration
+	CA      string // the authority of the servers' certificates, in PEM; "" is one that every node knows
 }
 
 // task is the name of the task that runs the agent. The path of its Task API
@@ -152,6 +153,14 @@ func (s *Shape) main(g Group) *api.Task {
 		LogConfig:   &api.LogConfig{Disabled: new(true), MaxFiles: new(1), MaxFileSizeMB: new(1)},
 		KillSignal:  "SIGTERM",
 		KillTimeout: new(30 * time.Second),
+	}
+	if s.Agent.CA != "" {
+		t.Env[muster.AgentCAVar] = s.Agent.CA
+	}
+	if strings.HasPrefix(s.Agent.URL, "https://") {
+		// Nomad knows no authority but the node's. What it fetches is known by its
+		// digest, so that nobody can put another agent in its place.
+		t.Artifacts[0].GetterInsecure = new(true)
 	}
 	for _, d := range g.Need.Devices {
 		t.Resources.Devices = append(t.Resources.Devices, device(d))

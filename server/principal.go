@@ -1,11 +1,25 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
 	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/scheduler/consul"
+	"github.com/muster-ml/muster/scheduler/nomad"
 )
+
+// policies tells what rights this installation needs.
+func (s *Server) policies(ctx context.Context) (*muster.Policies, error) {
+	p := &muster.Policies{Installation: s.store.Installation, Mode: cmp.Or(s.Nomad.Mode, muster.NomadManage),
+		Nomad: nomad.Policy(s.store.Installation), Consul: consul.Policy(s.store.Installation), Namespaces: []string{}}
+	all, err := s.store.ListWorkspaces(ctx)
+	for _, w := range all {
+		p.Namespaces = append(p.Namespaces, w.Namespace)
+	}
+	return p, err
+}
 
 // runPrincipal finds out which run's code calls by a workload identity: its
 // launch goes on, and its allocation has claimed an instance of it. It may do in

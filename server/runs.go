@@ -23,11 +23,11 @@ func (r *runs) FindRun(ctx context.Context, workspace, name string) (*muster.Run
 	return found, err
 }
 
-// ListRuns returns runs, newest first.
-func (r *runs) ListRuns(ctx context.Context, f muster.RunFilter) ([]*muster.Run, error) {
-	all, err := r.Store.ListRuns(ctx, f)
+// ListRuns returns a page of runs, and where it ends.
+func (r *runs) ListRuns(ctx context.Context, f muster.RunFilter) ([]*muster.Run, *muster.RunPlace, error) {
+	all, next, err := r.Store.ListRuns(ctx, f)
 	r.explain(all...)
-	return all, err
+	return all, next, err
 }
 
 // ListQueue returns the first of the waiting runs by cluster and position.

@@ -35,7 +35,7 @@ func TestNomadAwayIsRead(t *testing.T) {
 	for _, want := range []muster.WaitCode{muster.WaitNomad, muster.WaitNew} {
 		found, err := r.FindRun(ctx, "w", "waits")
 		must(err)
-		listed, err := r.ListRuns(ctx, muster.RunFilter{Workspace: "w"})
+		listed, _, err := r.ListRuns(ctx, muster.RunFilter{Workspace: "w"})
 		must(err)
 		queue, _, err := r.ListQueue(ctx, "c", 10)
 		must(err)

@@ -33,6 +33,7 @@ import (
 type Config struct {
 	DataDir       string
 	Listen        string // host:port; port 0 takes a free one
+	TLS           TLS
 	Advertise     string // the URL under which nodes reach this server; "" is made of Listen
 	Agent         string // path of the static muster-agent
 	RunAs         string // the user of commands on nodes; "" is nobody
@@ -45,6 +46,11 @@ type Config struct {
 	NoConsul      bool
 	OIDC          OIDC // whom it believes about people; without an Issuer nobody
 	Site          muster.Site
+	Limits        Limits    // how much one principal may ask for
+	Origins       []string  // of pages in browsers that may call the API
+	OTLP          string    // URL of the OpenTelemetry receiver that gets traces; "" is none
+	AccessLog     AccessLog // which requests are logged; "" is AccessErrors
+	MetricsListen string    // host:port where /metrics is instead of with the API; "" is with it
 	Log           *slog.Logger
 }
 
@@ -53,6 +59,12 @@ type Nomad = nomad.Config
 
 // Consul says how Consul is reached.
 type Consul = consul.Config
+
+// Limits say how much one principal may ask for.
+type Limits = api.Limits
+
+// CheckOrigin refuses what no browser calls the origin of a page.
+func CheckOrigin(origin string) error { return api.CheckOrigin(origin) }
 
 // OIDC says which OpenID Connect issuer is believed.
 type OIDC = oidc.Config
@@ -68,16 +80,26 @@ type Server struct {
 	consul     *consul.Consul
 	controller *controller.Controller
 	agents     *agentapi.API
+	people     *api.API
+	metrics    *metrics
+	tracer     *tracer      // nil without traces
+	scraped    net.Listener // where /metrics is alone; nil with the API
+	retention  *retention
 	issuer     muster.Issuer // nil without one
 	listener   net.Listener
 	http       *http.Server
+	cert       *certificate  // nil without TLS
+	authority  string        // whose certificate agents are to believe, in PEM; "" is one that every node knows
 	closing    chan struct{} // closed when streams are to end
 	closers    []io.Closer
 }
 
 // Open opens all parts and listens. Nomad and Consul need not answer yet.
 func Open(ctx context.Context, c Config) (s *Server, err error) {
-	s = &Server{Config: c, closing: make(chan struct{})}
+	if err := c.AccessLog.Validate(); err != nil {
+		return nil, err
+	}
+	s = &Server{Config: c, closing: make(chan struct{}), metrics: newMetrics()}
 	defer func() {
 		if err != nil {
 			s.closeAll()
@@ -88,6 +110,13 @@ func Open(ctx context.Context, c Config) (s *Server, err error) {
 		return s, err
 	}
 	s.closers = append(s.closers, s.store)
+	s.store.Observe = s.metrics.store.observe
+	if c.OTLP != "" {
+		if s.tracer, err = newTracer(ctx, c.OTLP, s.store.Installation, c.Log); err != nil {
+			return s, err
+		}
+		s.closers = append(s.closers, s.tracer)
+	}
 	if s.bucket, err = artifact.Open(ctx, cmp.Or(c.Artifacts, filepath.Join(c.DataDir, "artifacts"))); err != nil {
 		return s, err
 	}
@@ -104,7 +133,20 @@ func Open(ctx context.Context, c Config) (s *Server, err error) {
 		return s, muster.Errorf(muster.CodeInvalid, "listen on %s: %v", c.Listen, err).At("listen")
 	}
 	s.closers = append(s.closers, s.listener)
-	if s.URL, err = advertised(c.Advertise, s.listener.Addr().String()); err != nil {
+	if c.MetricsListen != "" {
+		if s.scraped, err = net.Listen("tcp", c.MetricsListen); err != nil {
+			return s, muster.Errorf(muster.CodeInvalid, "listen on %s: %v", c.MetricsListen, err).At("metrics-listen")
+		}
+		s.closers = append(s.closers, s.scraped)
+	}
+	scheme := "http"
+	if c.TLS.Cert != "" {
+		scheme = "https"
+		if s.cert, s.authority, err = newCertificate(c.TLS, c.Log); err != nil {
+			return s, err
+		}
+	}
+	if s.URL, err = advertised(c.Advertise, scheme, s.listener.Addr().String()); err != nil {
 		return s, err
 	}
 	agent, err := keepAgent(c.Agent, s.agentsFolder())
@@ -137,8 +179,8 @@ func (s *Server) firstToken(ctx context.Context) error {
 }
 
 // advertised returns the URL under which the server is reached.
-func advertised(advertise, listen string) (*url.URL, error) {
-	u, err := url.Parse(cmp.Or(advertise, "http://"+listen))
+func advertised(advertise, scheme, listen string) (*url.URL, error) {
+	u, err := url.Parse(cmp.Or(advertise, scheme+"://"+listen))
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, muster.Errorf(muster.CodeInvalid, "%q is not a URL", advertise).At("advertise").WithCure("use http://HOST:PORT")
 	}
@@ -155,15 +197,15 @@ func advertised(advertise, listen string) (*url.URL, error) {
 // agent that new launches start.
 func (s *Server) connect(agent string) (err error) {
 	n := s.Nomad
-	n.Installation = s.store.Installation
+	n.Installation, n.Observe = s.store.Installation, s.metrics.nomad.observe
 	n.Agent = nomad.Agent{
 		URL:    s.URL.JoinPath("agent/v1/binary", agent).String() + "?archive=tar",
-		SHA256: agent, Servers: s.servers(), RunAs: s.RunAs, Inside: s.ContainerUser, Fence: s.Fence,
+		SHA256: agent, Servers: s.servers(), RunAs: s.RunAs, Inside: s.ContainerUser, Fence: s.Fence, CA: s.authority,
 	}
 	if !s.NoConsul {
 		n.Agent.Consul = consul.Service(s.store.Installation)
 		c := s.Consul
-		c.Log = s.Log
+		c.Log, c.Observe = s.Log, s.metrics.consul.observe
 		if s.consul, err = consul.New(c); err != nil {
 			return err
 		}
@@ -178,54 +220,47 @@ func (s *Server) servers() []string { return []string{s.URL.String()} }
 // assemble puts the parts together.
 func (s *Server) assemble() {
 	s.controller = controller.New(controller.Config{Leases: s.store, Engine: s.nomad, Holder: s.store.Installation + " " + s.URL.Host,
-		Fence: s.Fence, Tick: s.Tick, Log: s.Log})
-	s.agents = agentapi.New(agentapi.Services{Identities: s.nomad, Claims: &claims{s.store, s.controller}, Artifacts: s.store, Blobs: s.bucket, Metrics: s.store,
-		FindRun: s.store.FindRunByID, Servers: s.servers, Changed: s.controller.Ordered, Agents: s.agentsFolder(), Logger: s.Log})
-	people := api.New(api.Services{Workspaces: s.store, Experiments: s.store, Clusters: s.store, Nodes: &nodes{s.store, s.controller}, Runs: &runs{s.store, s.controller.Away},
-		Attempts: s.store, Events: s.store, Artifacts: s.store, Blobs: s.bucket, Metrics: s.store, Tokens: s.store, Audit: s.store, Issuer: s.issuer, Registries: s.store, Vault: s.nomad, RunOf: s.runPrincipal,
-		Site: s.Site, Wake: s.controller.Wake, Closing: s.closing, Logger: s.Log})
-	mux := http.NewServeMux()
-	mux.Handle("/api/", people)
-	mux.Handle("/agent/v1/", s.agents)
-	mux.HandleFunc("GET /{$}", welcome)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", s.ready)
-	mux.Handle("GET /metrics", s.metrics())
-	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn)}
-}
-
-// welcome tells somebody who opens the address in a browser what there is.
-func welcome(w http.ResponseWriter, _ *http.Request) {
-	fmt.Fprintf(w, "Muster %s\n\nThe API is below /api/v1, described by /api/v1/openapi.json.\nHealth: /healthz, /readyz. Prometheus: /metrics.\n", muster.Version)
-}
-
-// ready answers whether runs can be taken and started.
-func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
-	defer cancel()
-	_, seen := s.controller.Sight()
-	for what, err := range map[string]error{"store": s.store.Ping(ctx), "nomad": errors.Join(s.nomad.Ping(ctx), seen)} {
-		if err != nil {
-			http.Error(w, what+": "+err.Error(), http.StatusServiceUnavailable)
-			return
-		}
+		Fence: s.Fence, Tick: s.Tick, Log: s.Log, Turned: s.metrics.turns.observe,
+		Decided: func(took time.Duration) { s.metrics.decision.Observe(took.Seconds()) }})
+	s.metrics.registry.MustRegister(collector{s})
+	blobs := &meteredBlobs{s.bucket, s.metrics.bytes.WithLabelValues("in"), s.metrics.bytes.WithLabelValues("out")}
+	held, people := &claims{Store: s.store, controller: s.controller}, &runs{s.store, s.controller.Away}
+	var door muster.Runs = people
+	if s.tracer != nil {
+		held.inTrace, door = s.putInTrace, tracedRuns{people}
 	}
-	fmt.Fprintln(w, "ok")
+	s.agents = agentapi.New(agentapi.Services{Identities: s.nomad, Claims: held, Artifacts: s.store, Blobs: blobs, Metrics: s.store,
+		FindRun: s.store.FindRunByID, Servers: s.servers, Changed: s.controller.Ordered, Agents: s.agentsFolder(), Called: called, Logger: s.Log})
+	s.retention = &retention{s.store, s.bucket, s.controller.Leading, time.Now, s.Log}
+	s.people = api.New(api.Services{Workspaces: s.store, Experiments: s.store, Clusters: s.store, Nodes: &nodes{s.store, s.controller}, Runs: door,
+		Attempts: s.store, Events: s.store, Artifacts: s.store, Blobs: blobs, Archive: s.store, Retention: s.retention, Metrics: s.store, Tokens: s.store, Audit: s.store, Changes: s.store, Receipts: s.store, Issuer: s.issuer, Registries: s.store, Vault: s.nomad, RunOf: s.runPrincipal, Policies: s.policies,
+		Site: s.Site, Limits: s.Limits, Origins: s.Origins, Called: called, Wake: s.controller.Wake, Closing: s.closing, Logger: s.Log})
+	s.http = &http.Server{Handler: s.watched(s.routes()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn)}
 }
 
 // Serve serves until ctx ends, then lets requests finish for a moment. It may be
 // called once.
 func (s *Server) Serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	if err := s.observe(ctx, g); err != nil {
+		return err
+	}
 	g.Go(func() error { return s.controller.Run(ctx) })
 	g.Go(func() error { s.agents.Run(ctx); return nil })
+	g.Go(func() error { s.retention.Run(ctx); return nil })
 	if s.consul != nil {
 		g.Go(func() error { return s.consul.Register(ctx, s.store.Installation, s.URL) })
 	}
 	requests, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	s.http.BaseContext = func(net.Listener) context.Context { return requests }
-	g.Go(func() error { return s.http.Serve(s.listener) })
+	g.Go(func() error {
+		if s.cert == nil {
+			return s.http.Serve(s.listener)
+		}
+		s.http.TLSConfig = s.cert.config()
+		return s.http.ServeTLS(s.listener, "", "")
+	})
 	g.Go(func() error {
 		<-ctx.Done()
 		defer end()
@@ -255,26 +290,4 @@ func (s *Server) closeAll() error {
 	}
 	s.closers = nil
 	return errors.Join(errs...)
-}
-
-// claims rings the controller when an agent said something that moves a run.
-type claims struct {
-	*store.Store
-	controller *controller.Controller
-}
-
-// Claim gives an instance to an allocation.
-func (c *claims) Claim(ctx context.Context, a *muster.Allocation, bootID string, notes []string) (*muster.Assignment, error) {
-	defer c.controller.Order()
-	defer c.controller.Wake()
-	return c.Store.Claim(ctx, a, bootID, notes)
-}
-
-// Report keeps what an agent said.
-func (c *claims) Report(ctx context.Context, launch string, r *muster.Report) (*muster.Orders, error) {
-	orders, err := c.Store.Report(ctx, launch, r)
-	if err == nil && orders.News {
-		c.controller.Wake()
-	}
-	return orders, err
 }

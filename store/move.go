@@ -68,7 +68,7 @@ func (g *ledger) executions(ctx context.Context, condition string, args ...any) 
 // another state than x says, somebody was quicker: nothing is written, and the
 // next look finds what there is.
 func (g *ledger) Move(ctx context.Context, x *muster.Execution, m *muster.Moves) error {
-	return g.lead(ctx, "move run "+x.Run.Name, func(t *tx) error {
+	return g.lead(ctx, "move run: "+x.Run.Name, func(t *tx) error {
 		var launch muster.LaunchState
 		var run muster.RunState
 		if err := t.QueryRowContext(ctx, `SELECT l.state, r.state FROM launches l, runs r WHERE l.id = ? AND r.id = ?`, x.Launch.ID, x.Run.ID).Scan(&launch, &run); err != nil {

@@ -104,6 +104,8 @@ func TestPlans(t *testing.T) {
 		"a queue":         {runColumns + queued + `AND r.cluster = ? ` + inQueue + `LIMIT ?`, []any{"c", 1000}},
 		"all queues":      {runColumns + queued + inQueue + `LIMIT ?`, []any{1000}},
 		"how many wait":   {`SELECT count(*) FROM runs r ` + queued, nil},
+		"depths":          {queueDepths, nil},
+		"agents heard":    {countAgents, []any{0}},
 		"a run":           {runColumns + `WHERE w.name = ? AND r.name = ?`, []any{"w", "r"}},
 		"live launches":   {launchColumns + `WHERE ` + live, both},
 		"their instances": {`SELECT * FROM instances WHERE launch_id IN (SELECT l.id FROM launches l WHERE ` + live + `)`, both},

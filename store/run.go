@@ -6,8 +6,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/muster-ml/muster"
 )
@@ -15,36 +15,57 @@ import (
 // CreateRun keeps a new run, and its experiment on first use.
 func (s *Store) CreateRun(ctx context.Context, r *muster.Run, by muster.Origin) error {
 	return s.inTx(ctx, "create run", func(t *tx) error {
-		w, err := findWorkspace(ctx, t, r.Workspace)
-		if err != nil {
+		if err := t.createRun(ctx, muster.NewRun{Run: r, Notes: by.Notes}, by); err != nil {
 			return err
 		}
-		parent, err := findParent(ctx, t, w, r.Parent)
-		if err != nil {
-			return err
-		}
-		var experiment int64
-		if err := t.QueryRowContext(ctx, `INSERT INTO experiments (workspace_id, name, runs, created_at) VALUES (?, ?, 1, ?)
-			ON CONFLICT DO UPDATE SET runs = runs + 1 RETURNING id`, w.ID, r.Experiment, micros(t.now)).Scan(&experiment); err != nil {
-			return err
-		}
-		r.WorkspaceID, r.Namespace, r.Kind, r.State = w.ID, w.Namespace, cmp.Or(r.Kind, muster.KindCommand), muster.RunQueued
-		r.CreatedAt, r.QueuedAt = t.now, t.now
-		r.WaitReason = &muster.WaitReason{Code: muster.WaitNew, Message: "the scheduler has not looked at it yet"}
-		err = t.QueryRowContext(ctx, `INSERT INTO runs (workspace_id, experiment_id, name, kind, parent_id, display_name, description, tags, properties,
-			cluster, spec, priority, state, wait_reason, created_at, queued_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-			w.ID, experiment, r.Name, r.Kind, parent, r.DisplayName, r.Description, jsonMap(r.Tags), jsonMap(r.Properties),
-			r.Cluster, toJSON(r.Spec), r.Spec.Priority, r.State, toJSON(r.WaitReason), micros(t.now), micros(t.now)).Scan(&r.ID)
-		if isDuplicate(err) {
-			return muster.Errorf(muster.CodeConflict, "run %s exists already in workspace %s", r.Name, r.Workspace).At("name").
-				WithCure("names are unique for ever: choose another, or leave it out and one is made")
-		}
-		if err != nil {
-			return err
-		}
-		return t.describeRun(ctx, r, by)
+		return t.answer(ctx, by.Receipt, http.StatusCreated, r)
 	})
+}
+
+// CreateRuns keeps new runs: all of them, or none.
+func (s *Store) CreateRuns(ctx context.Context, all []muster.NewRun, by muster.Origin) error {
+	return s.inTx(ctx, "create runs", func(t *tx) error {
+		made := muster.BulkAnswer{Runs: []*muster.Run{}}
+		for i, r := range all {
+			if err := t.createRun(ctx, r, by); err != nil {
+				return muster.Within(err, fmt.Sprintf("runs[%d]", i))
+			}
+			made.Runs = append(made.Runs, r.Run)
+		}
+		return t.answer(ctx, by.Receipt, http.StatusCreated, made)
+	})
+}
+
+func (t *tx) createRun(ctx context.Context, r muster.NewRun, by muster.Origin) error {
+	w, err := findWorkspace(ctx, t, r.Workspace)
+	if err != nil {
+		return err
+	}
+	parent, err := findParent(ctx, t, w, r.Parent)
+	if err != nil {
+		return err
+	}
+	var experiment int64
+	if err := t.QueryRowContext(ctx, `INSERT INTO experiments (workspace_id, name, runs, created_at) VALUES (?, ?, 1, ?)
+		ON CONFLICT DO UPDATE SET runs = runs + 1, deleted_at = 0 RETURNING id`, w.ID, r.Experiment, micros(t.now)).Scan(&experiment); err != nil {
+		return err
+	}
+	r.WorkspaceID, r.Namespace, r.Kind, r.State = w.ID, w.Namespace, cmp.Or(r.Kind, muster.KindCommand), muster.RunQueued
+	r.CreatedAt, r.QueuedAt, r.Version = t.now, t.now, 1
+	r.WaitReason = &muster.WaitReason{Code: muster.WaitNew, Message: "the scheduler has not looked at it yet"}
+	err = t.QueryRowContext(ctx, `INSERT INTO runs (workspace_id, experiment_id, name, kind, parent_id, display_name, description, tags, properties,
+		cluster, spec, priority, state, wait_reason, created_at, queued_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
+		w.ID, experiment, r.Name, r.Kind, parent, r.DisplayName, r.Description, jsonMap(r.Tags), jsonMap(r.Properties),
+		r.Cluster, toJSON(r.Spec), r.Spec.Priority, r.State, toJSON(r.WaitReason), micros(t.now), micros(t.now)).Scan(&r.ID)
+	if isDuplicate(err) {
+		return muster.Errorf(muster.CodeConflict, "run %s exists already in workspace %s", r.Name, r.Workspace).At("name").
+			WithCure("names are unique for ever: choose another, or leave it out and one is made")
+	}
+	if err != nil {
+		return err
+	}
+	return t.describeRun(ctx, r, by)
 }
 
 // findParent returns the id of the run that is to be the parent, nil for none.
@@ -66,7 +87,7 @@ func findParent(ctx context.Context, t *tx, w *muster.Workspace, name string) (a
 }
 
 // describeRun writes the data that a new run names, and its first events.
-func (t *tx) describeRun(ctx context.Context, r *muster.Run, by muster.Origin) error {
+func (t *tx) describeRun(ctx context.Context, r muster.NewRun, by muster.Origin) error {
 	data := func(direction, name string, ref muster.Ref) error {
 		_, err := t.exec(ctx, `INSERT INTO run_data (run_id, direction, name, ref) VALUES (?, ?, ?, ?)`, r.ID, direction, name, ref)
 		return err
@@ -89,31 +110,31 @@ func (t *tx) describeRun(ctx context.Context, r *muster.Run, by muster.Origin) e
 		}
 	}
 	message := fmt.Sprintf("submitted to cluster %s", r.Cluster)
-	if err := t.event(ctx, r, muster.Event{Kind: muster.EventState, To: r.State, Message: message, Actor: by.Actor, RequestID: by.RequestID}); err != nil {
+	if err := t.event(ctx, r.Run, muster.Event{Kind: muster.EventState, To: r.State, Message: message, Actor: by.Actor, RequestID: by.RequestID}); err != nil {
 		return err
 	}
-	for _, note := range slices.Concat(r.Spec.Warnings, by.Notes) {
-		if err := t.event(ctx, r, muster.Event{Kind: muster.EventNote, Message: note, Actor: by.Actor, RequestID: by.RequestID}); err != nil {
+	for _, note := range slices.Concat(r.Spec.Warnings, r.Notes) {
+		if err := t.event(ctx, r.Run, muster.Event{Kind: muster.EventNote, Message: note, Actor: by.Actor, RequestID: by.RequestID}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-const runColumns = `SELECT r.id, r.workspace_id, w.name, w.namespace, e.name, r.name, r.kind, coalesce(p.name, ''), r.display_name, r.description,
+const runColumns = `SELECT r.id, r.version, r.workspace_id, w.name, w.namespace, e.name, r.name, r.kind, coalesce(p.name, ''), r.display_name, r.description,
 	r.tags, r.properties, r.cluster, r.spec, r.state, r.reason, r.wait_reason, r.stop, r.exit_code,
 	r.failures, r.platform_failures, r.losses, r.not_before, r.created_at, r.queued_at, r.started_at, r.ended_at,
-	CASE WHEN r.ended_at = 0 THEN coalesce(i.phase, '') ELSE '' END
+	CASE WHEN r.ended_at = 0 THEN coalesce(i.phase, '') ELSE '' END, r.archived_at
 	FROM runs r JOIN workspaces w ON w.id = r.workspace_id JOIN experiments e ON e.id = r.experiment_id LEFT JOIN runs p ON p.id = r.parent_id
 	LEFT JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt LEFT JOIN instances i ON i.launch_id = a.launch_id AND i.idx = 0 `
 
 func scanRun(row scanner) (*muster.Run, error) {
 	r, wait := &muster.Run{}, &muster.WaitReason{}
 	var exit sql.NullInt64
-	if err := row.Scan(&r.ID, &r.WorkspaceID, &r.Workspace, &r.Namespace, &r.Experiment, &r.Name, &r.Kind, &r.Parent, &r.DisplayName, &r.Description,
+	if err := row.Scan(&r.ID, &r.Version, &r.WorkspaceID, &r.Workspace, &r.Namespace, &r.Experiment, &r.Name, &r.Kind, &r.Parent, &r.DisplayName, &r.Description,
 		jsonCol{&r.Tags}, jsonCol{&r.Properties}, &r.Cluster, jsonCol{&r.Spec}, &r.State, &r.Reason, jsonCol{wait}, &r.Stop, &exit,
 		&r.Failures, &r.PlatformFailures, &r.Losses, timeCol{&r.NotBefore}, timeCol{&r.CreatedAt}, timeCol{&r.QueuedAt}, timeCol{&r.StartedAt}, timeCol{&r.EndedAt},
-		&r.Phase); err != nil {
+		&r.Phase, timeCol{&r.ArchivedAt}); err != nil {
 		return nil, err
 	}
 	if wait.Code != "" {
@@ -138,7 +159,7 @@ func (s *Store) FindRun(ctx context.Context, workspace, name string) (*muster.Ru
 }
 
 func findRun(ctx context.Context, q querier, workspace, name string) (*muster.Run, error) {
-	r, err := scanRun(q.QueryRowContext(ctx, runColumns+`WHERE w.name = ? AND r.name = ?`, workspace, name))
+	r, err := scanRun(q.QueryRowContext(ctx, runColumns+`WHERE w.name = ? AND r.name = ? AND r.deleted_at = 0`, workspace, name))
 	if !errors.Is(err, sql.ErrNoRows) {
 		return r, err
 	}
@@ -147,35 +168,6 @@ func findRun(ctx context.Context, q querier, workspace, name string) (*muster.Ru
 	}
 	return nil, muster.Errorf(muster.CodeNotFound, "there is no run %s in workspace %s", name, workspace).
 		WithCure("muster run list shows what there is")
-}
-
-// ListRuns returns runs, newest first.
-func (s *Store) ListRuns(ctx context.Context, f muster.RunFilter) ([]*muster.Run, error) {
-	if _, err := s.FindWorkspace(ctx, f.Workspace); err != nil {
-		return nil, err
-	}
-	query, args := runColumns+`WHERE w.name = ?`, []any{f.Workspace}
-	where := func(condition string, values ...any) {
-		query, args = query+` AND `+condition, append(args, values...)
-	}
-	if f.Experiment != "" {
-		where(`e.name = ?`, f.Experiment)
-	}
-	if f.Parent != "" {
-		where(`p.name = ?`, f.Parent)
-	}
-	if f.Before > 0 {
-		where(`r.id < ?`, f.Before)
-	}
-	if len(f.States) > 0 {
-		values := make([]any, len(f.States))
-		for i, state := range f.States {
-			values[i] = state
-		}
-		where(`r.state IN (?`+strings.Repeat(`, ?`, len(values)-1)+`)`, values...)
-	}
-	query += fmt.Sprintf(` ORDER BY r.id DESC LIMIT %d`, cmp.Or(f.Limit, 100))
-	return collect(ctx, s.read, scanRun, query, args...)
 }
 
 // queued chooses the runs that stand in a queue, in the words of its index.
@@ -214,6 +206,9 @@ func (s *Store) RequestStop(ctx context.Context, workspace, name string, by must
 		}
 		if r.State.Final() {
 			return muster.Errorf(muster.CodeConflict, "run %s has ended (%s)", name, r.State)
+		}
+		if err := by.Check(r.Version); err != nil {
+			return err
 		}
 		rows, err := collect(ctx, t, scanRun, `WITH RECURSIVE below(id) AS (SELECT ? UNION SELECT c.id FROM runs c JOIN below b ON c.parent_id = b.id) `+
 			runColumns+`WHERE r.id IN (SELECT id FROM below) AND r.ended_at = 0 AND r.stop = ''`, r.ID)

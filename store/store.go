@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -31,6 +32,11 @@ type Store struct {
 	// Installation names this installation of Muster in everything that Nomad
 	// knows of it.
 	Installation string
+
+	// Observe is told of each write: its name, how long it took with the wait for
+	// the connection, and its error. It is set before the store is used; nil is
+	// nobody.
+	Observe func(operation string, took time.Duration, err error)
 
 	read, write *sql.DB
 	lock        *os.File
@@ -122,7 +128,14 @@ type tx struct {
 }
 
 // inTx runs f in a write transaction, commits it, and wakes readers of events.
-func (s *Store) inTx(ctx context.Context, what string, f func(t *tx) error) error {
+// What is done is named in what; a name of a thing stands behind a colon, and
+// only what is before it is told to Observe.
+func (s *Store) inTx(ctx context.Context, what string, f func(t *tx) error) (err error) {
+	if s.Observe != nil {
+		operation, _, _ := strings.Cut(what, ":")
+		began := time.Now()
+		defer func() { s.Observe(operation, time.Since(began), err) }()
+	}
 	raw, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)

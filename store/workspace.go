@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"strings"
+	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -22,11 +23,11 @@ func (s *Store) CreateWorkspace(ctx context.Context, w *muster.Workspace) error 
 				return err
 			}
 		}
-		w.CreatedAt, w.Namespace = t.now, s.namespace(w.Name)
-		err := t.QueryRowContext(ctx, `INSERT INTO workspaces (name, namespace, default_cluster, created_at) VALUES (?, ?, ?, ?) RETURNING id`,
-			w.Name, w.Namespace, w.DefaultCluster, micros(t.now)).Scan(&w.ID)
+		w.CreatedAt, w.Namespace, w.Version = t.now, s.namespace(w.Name), 1
+		err := t.QueryRowContext(ctx, `INSERT INTO workspaces (name, namespace, default_cluster, description, created_at) VALUES (?, ?, ?, ?, ?) RETURNING id`,
+			w.Name, w.Namespace, w.DefaultCluster, w.Description, micros(t.now)).Scan(&w.ID)
 		if isDuplicate(err) {
-			return muster.Errorf(muster.CodeConflict, "workspace %s exists already", w.Name).At("name")
+			return muster.Errorf(muster.CodeConflict, "workspace %s exists already, or has existed", w.Name).At("name").WithCure("choose another name: no two workspaces ever have the same")
 		}
 		return err
 	})
@@ -44,15 +45,18 @@ func (s *Store) FindWorkspace(ctx context.Context, name string) (*muster.Workspa
 	return findWorkspace(ctx, s.read, name)
 }
 
-const workspaceColumns = `SELECT id, name, namespace, default_cluster, created_at FROM workspaces `
+const workspaceColumns = `SELECT id, version, name, namespace, default_cluster, description, created_at, keep_artifacts, keep_logs FROM workspaces `
 
 func scanWorkspace(row scanner) (*muster.Workspace, error) {
 	w := &muster.Workspace{}
-	return w, row.Scan(&w.ID, &w.Name, &w.Namespace, &w.DefaultCluster, timeCol{&w.CreatedAt})
+	err := row.Scan(&w.ID, &w.Version, &w.Name, &w.Namespace, &w.DefaultCluster, &w.Description, timeCol{&w.CreatedAt}, &w.Keeping.Artifacts, &w.Keeping.Logs)
+	w.Keeping.Artifacts *= muster.Duration(time.Second)
+	w.Keeping.Logs *= muster.Duration(time.Second)
+	return w, err
 }
 
 func findWorkspace(ctx context.Context, q querier, name string) (*muster.Workspace, error) {
-	w, err := scanWorkspace(q.QueryRowContext(ctx, workspaceColumns+`WHERE name = ?`, name))
+	w, err := scanWorkspace(q.QueryRowContext(ctx, workspaceColumns+`WHERE deleted_at = 0 AND name = ?`, name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, muster.Errorf(muster.CodeNotFound, "there is no workspace %s", name).
 			WithCure("muster workspace list shows what there is, muster workspace create makes one")
@@ -62,22 +66,32 @@ func findWorkspace(ctx context.Context, q querier, name string) (*muster.Workspa
 
 // ListWorkspaces returns all workspaces by name.
 func (s *Store) ListWorkspaces(ctx context.Context) ([]*muster.Workspace, error) {
-	return collect(ctx, s.read, scanWorkspace, workspaceColumns+`ORDER BY name`)
+	return collect(ctx, s.read, scanWorkspace, workspaceColumns+`WHERE deleted_at = 0 ORDER BY name`)
 }
 
-const experimentColumns = `SELECT e.id, w.name, e.name, e.runs, e.created_at FROM experiments e JOIN workspaces w ON w.id = e.workspace_id `
+// ListTenants returns all workspaces, those that were deleted too.
+func (s *Store) ListTenants(ctx context.Context) ([]*muster.Workspace, error) {
+	return collect(ctx, s.read, scanWorkspace, workspaceColumns+`ORDER BY id`)
+}
+
+const experimentColumns = `SELECT e.id, e.version, w.name, e.name, e.description, e.runs, e.created_at FROM experiments e JOIN workspaces w ON w.id = e.workspace_id
+	WHERE e.deleted_at = 0 AND w.name = ? `
 
 func scanExperiment(row scanner) (*muster.Experiment, error) {
 	e := &muster.Experiment{}
-	return e, row.Scan(&e.ID, &e.Workspace, &e.Name, &e.Runs, timeCol{&e.CreatedAt})
+	return e, row.Scan(&e.ID, &e.Version, &e.Workspace, &e.Name, &e.Description, &e.Runs, timeCol{&e.CreatedAt})
 }
 
 // FindExperiment returns the experiment of that name.
 func (s *Store) FindExperiment(ctx context.Context, workspace, name string) (*muster.Experiment, error) {
-	if _, err := s.FindWorkspace(ctx, workspace); err != nil {
+	return findExperiment(ctx, s.read, workspace, name)
+}
+
+func findExperiment(ctx context.Context, q querier, workspace, name string) (*muster.Experiment, error) {
+	if _, err := findWorkspace(ctx, q, workspace); err != nil {
 		return nil, err
 	}
-	e, err := scanExperiment(s.read.QueryRowContext(ctx, experimentColumns+`WHERE w.name = ? AND e.name = ?`, workspace, name))
+	e, err := scanExperiment(q.QueryRowContext(ctx, experimentColumns+`AND e.name = ?`, workspace, name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, muster.Errorf(muster.CodeNotFound, "there is no experiment %s in workspace %s", name, workspace)
 	}
@@ -89,7 +103,7 @@ func (s *Store) ListExperiments(ctx context.Context, workspace string) ([]*muste
 	if _, err := s.FindWorkspace(ctx, workspace); err != nil {
 		return nil, err
 	}
-	return collect(ctx, s.read, scanExperiment, experimentColumns+`WHERE w.name = ? ORDER BY e.name`, workspace)
+	return collect(ctx, s.read, scanExperiment, experimentColumns+`ORDER BY e.name`, workspace)
 }
 
 // isDuplicate reports whether err says that a unique key is taken.

@@ -63,6 +63,11 @@ func execute() int {
 	a := &agent{config: c, user: user, notes: notes, log: log, peers: make(chan struct{}),
 		inputs: map[string]string{}, outputs: map[string]string{}}
 	a.client = client.NewAgent(client.AgentConfig{Launch: c.launch, Servers: c.servers, Token: c.token, Discover: ship.FromConsul(c.consul)})
+	if c.ca != "" {
+		if err := a.client.Trust([]byte(c.ca)); err != nil {
+			return told(err, os.Stderr)
+		}
+	}
 	return a.run()
 }
 

@@ -125,7 +125,17 @@ func ownServer() (api *client.Client, workspace, run string, err error) {
 	if err != nil || addr == "" || workspace == "" || run == "" {
 		return nil, "", "", muster.Errorf(muster.CodeInvalid, "this is not the command of a run").WithCure("make children from within a run's command")
 	}
-	return client.New(addr, strings.TrimSpace(string(token))), workspace, run, nil
+	api = client.New(addr, strings.TrimSpace(string(token)))
+	if file := os.Getenv("MUSTER_CACERT"); file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, "", "", muster.Errorf(muster.CodeInvalid, "the server's authority cannot be read: %v", err)
+		}
+		if err := api.Trust(text); err != nil {
+			return nil, "", "", err
+		}
+	}
+	return api, workspace, run, nil
 }
 
 // request is what is asked for: the parent's spec with what the command line

@@ -36,6 +36,9 @@ func (a *agent) command(life, work context.Context) *muster.Result {
 	if err := a.folder.writeToken(token); err != nil {
 		return resultOf(err)
 	}
+	if err := a.writeCA(); err != nil {
+		return resultOf(err)
+	}
 	stdout, err := a.openLog(life, muster.Stdout)
 	if err != nil {
 		return resultOf(err)
@@ -64,6 +67,18 @@ func (a *agent) command(life, work context.Context) *muster.Result {
 	a.shipping.Go(func() { a.renewToken(token, p.ended) })
 	early := a.await(life, work, p)
 	return a.result(p, early, memory)
+}
+
+// writeCA puts the servers' authority where the command finds it.
+func (a *agent) writeCA() error {
+	if a.config.ca == "" {
+		return nil
+	}
+	file := a.folder.path(partCA)
+	if err := os.WriteFile(file, []byte(a.config.ca), 0o444); err != nil {
+		return fmt.Errorf("keep the servers' authority: %w", err)
+	}
+	return a.folder.own(file, false, 0o444)
 }
 
 // order says what is to be started, as whom and where.

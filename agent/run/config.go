@@ -23,6 +23,7 @@ type config struct {
 	launch  string
 	alloc   string
 	secrets string
+	ca      string // the authority of the servers' certificates, in PEM; may be empty
 	image   string // whose container the agent is in; "" on the node itself
 }
 
@@ -32,7 +33,7 @@ const defaultFence = 5 * time.Minute
 // readConfig reads the variables.
 func readConfig() (*config, error) {
 	c := &config{
-		consul: variable(muster.AgentConsulVar), nodeID: variable(muster.AgentNodeVar), runAs: variable(muster.AgentUserVar), image: variable(muster.AgentImageVar), fence: defaultFence,
+		consul: variable(muster.AgentConsulVar), nodeID: variable(muster.AgentNodeVar), runAs: variable(muster.AgentUserVar), image: variable(muster.AgentImageVar), ca: os.Getenv(muster.AgentCAVar), fence: defaultFence,
 		launch: os.Getenv("NOMAD_META_" + muster.LaunchMeta), alloc: os.Getenv("NOMAD_ALLOC_ID"), secrets: os.Getenv("NOMAD_SECRETS_DIR"),
 	}
 	for s := range strings.SplitSeq(os.Getenv(muster.AgentServersVar), ",") {

@@ -31,6 +31,7 @@ const (
 	partBin     = "bin"
 	partMetrics = "metrics.jsonl"
 	partToken   = "token"
+	partCA      = "ca.pem"
 	partLock    = "lock"
 	partKept    = "kept" // a file that says: the spool holds what was never acknowledged
 )

@@ -318,7 +318,7 @@ func (p *platform) log(stream muster.Stream) string {
 	}
 	prefix, kept := strings.TrimSuffix(id.ChunkKey(0), "0000000000000000"), 0
 	for key, chunk := range p.blobs {
-		if strings.HasPrefix(key, prefix) {
+		if strings.HasPrefix(key, prefix) && !strings.HasSuffix(key, ".times") {
 			kept += len(chunk)
 		}
 	}

@@ -98,6 +98,9 @@ func (a *agent) addIdentity(vars map[string]string) {
 		"AZUREML_NODE_COUNT": strconv.Itoa(as.InstanceCount), "AZ_BATCHAI_NUM_GPUS": strconv.Itoa(as.GPUs),
 		"MUSTER_METRICS_FILE": a.folder.path(partMetrics),
 	})
+	if as.TraceParent != "" {
+		vars["TRACEPARENT"], vars["OTEL_EXPORTER_OTLP_ENDPOINT"] = as.TraceParent, as.OTLPEndpoint
+	}
 	if servers := append(as.Servers, a.config.servers...); len(servers) > 0 {
 		vars["MUSTER_ADDR"] = servers[0]
 	}
@@ -105,6 +108,9 @@ func (a *agent) addIdentity(vars map[string]string) {
 		vars["MUSTER_TOKEN"] = token
 	}
 	vars["MUSTER_TOKEN_FILE"] = a.folder.path(partToken) // renewed
+	if a.config.ca != "" {
+		vars["MUSTER_CACERT"] = a.folder.path(partCA)
+	}
 }
 
 // addData adds where inputs and outputs are.

@@ -64,10 +64,11 @@ func (l *Log) ship(ctx context.Context) error {
 // put sends one chunk until it is acknowledged. Every try sends the same bytes:
 // an early one may be kept although its answer was lost.
 func (l *Log) put(ctx context.Context, offset int64, chunk []byte) (kept int64, err error) {
+	times := l.Spool.times(offset, int64(len(chunk)))
 	err = Retry(ctx, func(ctx context.Context) error {
 		try, cancel := context.WithTimeout(ctx, chunkTime)
 		defer cancel()
-		if kept, err = l.Agent.PutChunk(try, l.Stream, offset, chunk); err != nil {
+		if kept, err = l.Agent.PutChunk(try, l.Stream, offset, chunk, times); err != nil {
 			return err
 		}
 		if kept < 1 || kept > int64(len(chunk)) {

@@ -41,13 +41,14 @@ type keeper struct {
 
 	mu     sync.Mutex
 	chunks map[string][]byte // by stream and offset
+	times  map[string]string // of the chunks
 	calls  int
 	odd    func(call int, body []byte) (keep []byte, answer bool) // what to keep of a chunk, and whether to answer
 	status int                                                    // answered to all while not 0
 }
 
 func newKeeper(t *testing.T) *keeper {
-	k := &keeper{t: t, addr: "127.0.0.1:0", chunks: map[string][]byte{}}
+	k := &keeper{t: t, addr: "127.0.0.1:0", chunks: map[string][]byte{}, times: map[string]string{}}
 	k.open()
 	t.Cleanup(func() { _ = k.server.Close() })
 	return k
@@ -87,7 +88,7 @@ func (k *keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body, answer = k.odd(k.calls, body)
 	}
 	if _, ok := k.chunks[key]; !ok {
-		k.chunks[key] = body
+		k.chunks[key], k.times[key] = body, r.Header.Get(muster.ChunkTimesHeader)
 	}
 	if !answer {
 		panic(http.ErrAbortHandler)
@@ -219,6 +220,31 @@ func TestLive(t *testing.T) {
 	must(t, <-done)
 }
 
+// TestTimes looks that each line goes with the time at which it was written, also
+// when it is sent late.
+func TestTimes(t *testing.T) {
+	k := newKeeper(t)
+	k.kill()
+	spool := ship.NewSpool(t.TempDir(), 1<<20, func() {})
+	before := time.Now().UnixMilli()
+	for _, line := range []string{"one\n", "two\n", "three\n"} {
+		_, err := io.WriteString(spool, line)
+		must(t, err)
+		for now := time.Now().UnixMilli(); time.Now().UnixMilli() == now; {
+			<-time.After(100 * time.Microsecond)
+		}
+	}
+	after := time.Now().UnixMilli()
+	spool.Close()
+	k.open()
+	must(t, (&ship.Log{Agent: agent("http://" + k.addr), Stream: muster.Stdout, Spool: spool}).Ship(context.Background()))
+	marks, err := muster.ParseMarks(0, k.times["stdout/0"])
+	must(t, err)
+	if len(marks) != 3 || marks[0].Offset != 0 || marks[1].Offset != 4 || marks[2].Offset != 8 || marks[0].Ms < before || marks[0].Ms >= marks[1].Ms || marks[2].Ms > after {
+		t.Errorf("between %d and %d were written %v", before, after, marks)
+	}
+}
+
 // TestSpoolBounded writes more than the limit while the server is away: the
 // writer waits, the disk holds no more than the limit, and what is acknowledged
 // is freed.
@@ -317,17 +343,17 @@ func TestServerList(t *testing.T) {
 	t.Setenv("CONSUL_HTTP_ADDR", strings.TrimPrefix(consul.URL, "http://"))
 	ctx := context.Background()
 	a := client.NewAgent(client.AgentConfig{Launch: "l", Servers: []string{gone}, Token: func() (string, error) { return "t", nil }, Discover: ship.FromConsul("muster")})
-	if _, err := a.PutChunk(ctx, muster.Stdout, 0, []byte("x")); err != nil {
+	if _, err := a.PutChunk(ctx, muster.Stdout, 0, []byte("x"), nil); err != nil {
 		t.Errorf("the server that Consul knows is not found: %v", err)
 	}
 	consul.Close()
-	if _, err := a.PutChunk(ctx, muster.Stdout, 1, []byte("y")); err != nil {
+	if _, err := a.PutChunk(ctx, muster.Stdout, 1, []byte("y"), nil); err != nil {
 		t.Errorf("the server that answered is not remembered: %v", err)
 	}
 	if a.Reached().IsZero() {
 		t.Error("it does not know that a server was reached")
 	}
-	if _, err := agent(gone).PutChunk(ctx, muster.Stdout, 1, []byte("y")); !client.Temporary(err) {
+	if _, err := agent(gone).PutChunk(ctx, muster.Stdout, 1, []byte("y"), nil); !client.Temporary(err) {
 		t.Errorf("without any server: %v", err)
 	}
 }
@@ -338,7 +364,7 @@ func TestProxyError(t *testing.T) {
 		http.Error(w, "<html>Forbidden</html>", http.StatusForbidden)
 	}))
 	defer web.Close()
-	_, err := agent(web.URL).PutChunk(context.Background(), muster.Stdout, 0, []byte("x"))
+	_, err := agent(web.URL).PutChunk(context.Background(), muster.Stdout, 0, []byte("x"), nil)
 	if !client.Temporary(err) {
 		t.Errorf("a proxy's refusal ends the run: %v", err)
 	}

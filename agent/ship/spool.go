@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/muster-ml/muster"
 )
 
 // segmentSize is how much of a log one file of the spool holds. A file is
@@ -33,6 +35,7 @@ type Spool struct {
 	closed   bool
 	broken   error // the reader has given up
 	segments []segment
+	marks    []muster.Mark // when what is not acknowledged was written
 }
 
 // segment is a file of the spool.
@@ -107,6 +110,9 @@ func (s *Spool) append(p []byte) (n int, changed <-chan struct{}, err error) {
 	last := s.segments[len(s.segments)-1]
 	size := min(int64(len(p)), room, last.from+segmentSize-s.end)
 	n, err = last.file.WriteAt(p[:size], s.end-last.from)
+	if n > 0 {
+		s.mark()
+	}
 	s.end += int64(n)
 	if n > 0 {
 		s.wake()
@@ -115,6 +121,41 @@ func (s *Spool) append(p []byte) (n int, changed <-chan struct{}, err error) {
 		return n, s.changed, fmt.Errorf("write spool: %w", err)
 	}
 	return n, s.changed, nil
+}
+
+// manyMarks is how many marks may be kept until they become coarser.
+const (
+	manyMarks = 100_000
+	coarse    = 100 // milliseconds
+)
+
+// mark remembers that what comes is written now; mu is held.
+func (s *Spool) mark() {
+	now := time.Now().UnixMilli()
+	if n := len(s.marks); n > 0 {
+		passed := now - s.marks[n-1].Ms
+		if passed == 0 || passed > 0 && passed < coarse && n > manyMarks {
+			return
+		}
+	}
+	s.marks = append(s.marks, muster.Mark{Offset: s.end, Ms: now})
+}
+
+// times returns when the n bytes from offset on were written.
+func (s *Spool) times(offset, n int64) (marks []muster.Mark) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.marks {
+		switch {
+		case m.Offset <= offset:
+			marks = []muster.Mark{{Offset: offset, Ms: m.Ms}}
+		case m.Offset < offset+n:
+			marks = append(marks, m)
+		default:
+			return marks
+		}
+	}
+	return marks
 }
 
 // Close says that nothing more is written.
@@ -157,6 +198,9 @@ func (s *Spool) free(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.freed += n
+	for len(s.marks) > 1 && s.marks[1].Offset <= s.freed {
+		s.marks = s.marks[1:]
+	}
 	for len(s.segments) > 0 && s.freed >= s.segments[0].from+segmentSize {
 		s.drop(s.segments[0])
 		s.segments = s.segments[1:]

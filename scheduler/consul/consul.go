@@ -4,6 +4,7 @@ package consul
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -23,15 +24,23 @@ type Config struct {
 	ClientCert string
 	ClientKey  string
 	Log        *slog.Logger
+
+	Observe func(operation string, took time.Duration, err error) // told of each call; may be nil
 }
 
 // Service is the name under which servers are found in Consul.
 func Service(installation string) string { return "muster-" + installation }
 
+// Policy is the policy of a token that keeps a server registered.
+func Policy(installation string) string {
+	return fmt.Sprintf("service %q {\n  policy = \"write\"\n}\n", Service(installation))
+}
+
 // Consul is a Consul agent.
 type Consul struct {
-	api *api.Client
-	log *slog.Logger
+	api     *api.Client
+	log     *slog.Logger
+	observe func(operation string, took time.Duration, err error)
 }
 
 // New returns Consul at an address. It does not connect yet.
@@ -46,7 +55,20 @@ func New(c Config) (*Consul, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure Consul: %w", err)
 	}
-	return &Consul{client, c.Log}, nil
+	if c.Observe == nil {
+		c.Observe = func(string, time.Duration, error) {}
+	}
+	return &Consul{client, c.Log, c.Observe}, nil
+}
+
+// measure makes one call, and tells of it unless we hung up ourselves.
+func (c *Consul) measure(ctx context.Context, operation string, call func() error) error {
+	began := time.Now()
+	err := call()
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		c.observe(operation, time.Since(began), err)
+	}
+	return err
 }
 
 // Times of the registration: how often it is renewed, in case the agent has
@@ -74,13 +96,13 @@ func (c *Consul) Register(ctx context.Context, installation string, advertise *u
 		ID: id, Name: Service(installation), Address: advertise.Hostname(), Port: port,
 		Meta: map[string]string{"installation": installation, "url": advertise.String()},
 		Check: &api.AgentServiceCheck{
-			Name: "the server answers", HTTP: advertise.JoinPath("healthz").String(),
+			Name: "the server answers", HTTP: advertise.JoinPath("healthz").String(), TLSSkipVerify: true, // it asks whether the server answers, and tells it nothing
 			Interval: interval.String(), Timeout: interval.String(), DeregisterCriticalServiceAfter: forget.String(),
 		},
 	}
 	for away := false; ctx.Err() == nil; {
 		opts := api.ServiceRegisterOpts{}
-		err := c.api.Agent().ServiceRegisterOpts(r, opts.WithContext(ctx))
+		err := c.measure(ctx, "register service", func() error { return c.api.Agent().ServiceRegisterOpts(r, opts.WithContext(ctx)) })
 		if (err != nil) != away && ctx.Err() == nil {
 			away = err != nil
 			c.log.Info("registration in Consul", "service", r.Name, "ok", !away, "error", err)
@@ -96,7 +118,10 @@ func (c *Consul) Register(ctx context.Context, installation string, advertise *u
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if err := c.api.Agent().ServiceDeregisterOpts(id, (&api.QueryOptions{}).WithContext(last)); err != nil {
+	err = c.measure(last, "deregister service", func() error {
+		return c.api.Agent().ServiceDeregisterOpts(id, (&api.QueryOptions{}).WithContext(last))
+	})
+	if err != nil {
 		c.log.Info("take the registration out of Consul", "error", err)
 	}
 	return nil

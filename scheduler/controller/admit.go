@@ -23,7 +23,9 @@ func (k *Controller) admit(ctx context.Context, ledger muster.Ledger) (time.Dura
 	}
 	now := time.Now()
 	snapshot := Snapshot(seen.Sight, backlog, now)
-	admitted, err := ledger.Apply(ctx, admission.Decide(snapshot))
+	decision := admission.Decide(snapshot)
+	k.Decided(time.Since(now))
+	admitted, err := ledger.Apply(ctx, decision)
 	if err != nil {
 		return 0, err
 	}

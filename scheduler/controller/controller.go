@@ -24,6 +24,9 @@ type Config struct {
 	Fence  time.Duration // how long an unreachable node must be silent to be lost
 	Tick   time.Duration // how often everything is looked at without a reason; 0 is never
 	Log    *slog.Logger
+
+	Turned  func(loop string, took time.Duration, err error) // told of each turn of a loop; may be nil
+	Decided func(took time.Duration)                         // told how long each decision took; may be nil
 }
 
 // Controller runs the loops while its server leads.
@@ -35,6 +38,7 @@ type Controller struct {
 
 	mu         sync.Mutex
 	leading    bool
+	term       int64                // the last in which it led
 	ordered    chan struct{}        // closed and replaced when agents may have new orders
 	copies     map[string]time.Time // foreign copies of our children, and when they were first seen
 	dispatched map[string]time.Time // launches that no look may have seen yet
@@ -49,6 +53,12 @@ type sight struct {
 
 // New returns a controller that does nothing yet.
 func New(c Config) *Controller {
+	if c.Turned == nil {
+		c.Turned = func(string, time.Duration, error) {}
+	}
+	if c.Decided == nil {
+		c.Decided = func(time.Duration) {}
+	}
 	k := &Controller{Config: c, since: time.Now(), ordered: make(chan struct{}), copies: map[string]time.Time{}, dispatched: map[string]time.Time{}}
 	k.loops = map[string]*loop{}
 	for name, run := range map[string]step{"look": k.look, "admit": k.admit, "launch": k.launch, "track": k.track, "stop": k.stop, "purge": k.purge} {
@@ -86,6 +96,14 @@ func (k *Controller) Leading() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.leading
+}
+
+// Term returns the number of the term in which this server leads or led last, 0
+// before the first.
+func (k *Controller) Term() int64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.term
 }
 
 // Ordered returns a channel that is closed when agents may have new orders.
@@ -166,13 +184,13 @@ func (t *term) end() {
 // lead runs the loops of one term.
 func (k *Controller) lead(ctx context.Context, term int64) {
 	k.Log.Info("this server leads", "term", term)
-	k.setLeading(true)
-	defer k.setLeading(false)
+	k.setLeading(true, term)
+	defer k.setLeading(false, term)
 	ledger := k.Leases.Lead(term)
 	var g errgroup.Group
 	for _, l := range k.loops {
 		g.Go(func() error {
-			l.do(ctx, k.Log, ledger, k.Tick)
+			k.do(ctx, l, ledger)
 			return nil
 		})
 	}
@@ -183,10 +201,10 @@ func (k *Controller) lead(ctx context.Context, term int64) {
 	_ = g.Wait() // the loops return no error
 }
 
-func (k *Controller) setLeading(leading bool) {
+func (k *Controller) setLeading(leading bool, term int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.leading = leading
+	k.leading, k.term = leading, term
 }
 
 // step is one turn of a loop. again says when the next is due without a ring;
@@ -212,10 +230,14 @@ const maxPause = 5 * time.Second
 
 // do runs the step at once, then on every ring and tick, until ctx ends. After
 // an error it waits a while, longer each time, and tries again.
-func (l *loop) do(ctx context.Context, log *slog.Logger, ledger muster.Ledger, tick time.Duration) {
+func (k *Controller) do(ctx context.Context, l *loop, ledger muster.Ledger) {
 	pause := time.Duration(0)
 	for ctx.Err() == nil {
+		began := time.Now()
 		again, err := l.run(ctx, ledger)
+		if ctx.Err() == nil {
+			k.Turned(l.name, time.Since(began), err)
+		}
 		switch {
 		case err == nil || errors.Is(err, context.Canceled):
 			pause = 0
@@ -223,10 +245,10 @@ func (l *loop) do(ctx context.Context, log *slog.Logger, ledger muster.Ledger, t
 			return
 		default:
 			pause = min(max(2*pause, 200*time.Millisecond), maxPause)
-			log.Warn("loop "+l.name, "error", err, "again_in", pause)
+			k.Log.Warn("loop "+l.name, "error", err, "again_in", pause)
 		}
-		if tick > 0 && (again == 0 || again > tick) {
-			again = tick
+		if k.Tick > 0 && (again == 0 || again > k.Tick) {
+			again = k.Tick
 		}
 		var due, rest <-chan time.Time
 		if again > 0 {

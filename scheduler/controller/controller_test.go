@@ -3,6 +3,7 @@ package controller_test
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,6 +71,51 @@ func TestARingIsATurn(t *testing.T) {
 			t.Errorf("a hundred rings at once made %d looks", n)
 		}
 	})
+}
+
+// TestTold holds that each turn of a loop is told with its error, each decision
+// too, and which term it is.
+func TestTold(t *testing.T) {
+	bubble(t, time.Minute, func(l *lab) {
+		var mu sync.Mutex
+		turns, failed, decided := map[string]int{}, map[string]int{}, 0
+		l.Turned = func(loop string, _ time.Duration, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			turns[loop]++
+			if err != nil {
+				failed[loop]++
+			}
+		}
+		l.Decided = func(time.Duration) {
+			mu.Lock()
+			defer mu.Unlock()
+			decided++
+		}
+		if l.Term() != 0 {
+			t.Errorf("term %d before the first", l.Term())
+		}
+		l.engine.lookErr = errors.New("connection refused")
+		l.run()
+		l.after(time.Second, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if failed["look"] == 0 || decided != 0 {
+				t.Errorf("Nomad is away: %v failed, %d decisions", failed, decided)
+			}
+			l.engine.lookErr = nil
+		})
+		l.after(10*time.Second, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if decided == 0 || turns["look"] <= failed["look"] || len(turns) != 6 || len(failed) != 1 {
+				t.Errorf("Nomad is back: turns %v, failed %v, %d decisions", turns, failed, decided)
+			}
+		})
+		if l.Term() != 1 {
+			t.Errorf("term %d in the first", l.Term())
+		}
+	}, part("a", 1))
 }
 
 func TestTick(t *testing.T) {

@@ -6,11 +6,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/muster-ml/muster"
 	"github.com/muster-ml/muster/jobspecs"
@@ -19,6 +21,7 @@ import (
 // Config says how Nomad is reached. Empty fields take what the NOMAD_*
 // variables say.
 type Config struct {
+	Mode       muster.NomadMode // "" is manage
 	Address    string
 	Token      string
 	Region     string
@@ -31,6 +34,10 @@ type Config struct {
 
 	Installation string
 	Agent        Agent
+
+	// Observe is told of each call; nil is nobody. Calls over a Unix socket are
+	// not told.
+	Observe func(operation string, took time.Duration, err error)
 }
 
 // Agent is what an allocation needs to know to fetch and start its agent.
@@ -39,6 +46,7 @@ type Agent = jobspecs.Agent
 // Nomad implements muster.Engine and muster.Identities.
 type Nomad struct {
 	api          *api.Client
+	mode         muster.NomadMode
 	limit        time.Duration
 	installation string
 	agent        Agent
@@ -47,10 +55,15 @@ type Nomad struct {
 	mu         sync.Mutex
 	registered map[string]bool // shapes and namespaces that Nomad has, by namespace/id
 	reconnect  func()          // ends the event stream: a new namespace is not in it
+	following  []string        // the namespaces of the event stream
 }
 
 // New returns Nomad at an address. It does not connect yet.
 func New(c Config) (*Nomad, error) {
+	c.Mode = cmp.Or(c.Mode, muster.NomadManage)
+	if err := c.Mode.Validate(); err != nil {
+		return nil, err
+	}
 	conf := api.DefaultConfig()
 	conf.Address = cmp.Or(c.Address, conf.Address)
 	conf.SecretID = cmp.Or(c.Token, conf.SecretID)
@@ -59,11 +72,17 @@ func New(c Config) (*Nomad, error) {
 	conf.TLSConfig.ClientCert = cmp.Or(c.ClientCert, conf.TLSConfig.ClientCert)
 	conf.TLSConfig.ClientKey = cmp.Or(c.ClientKey, conf.TLSConfig.ClientKey)
 	conf.TLSConfig.TLSServerName = cmp.Or(c.ServerName, conf.TLSConfig.TLSServerName)
+	if c.Observe != nil && !strings.HasPrefix(conf.Address, "unix:") {
+		var err error
+		if conf.HttpClient, err = measuredClient(conf, c.Observe); err != nil {
+			return nil, muster.Errorf(muster.CodeInvalid, "TLS to Nomad at %s: %v", conf.Address, err).At("nomad-addr")
+		}
+	}
 	client, err := api.NewClient(conf)
 	if err != nil {
 		return nil, muster.Errorf(muster.CodeInvalid, "Nomad at %s: %v", conf.Address, err).At("nomad-addr")
 	}
-	return &Nomad{api: client, limit: cmp.Or(c.Limit, 15*time.Second), installation: c.Installation, agent: c.Agent, registered: map[string]bool{}, reconnect: func() {}}, nil
+	return &Nomad{api: client, mode: c.Mode, limit: cmp.Or(c.Limit, 15*time.Second), installation: c.Installation, agent: c.Agent, registered: map[string]bool{}, reconnect: func() {}}, nil
 }
 
 // Ping reports whether Nomad answers and has a leader.
@@ -142,7 +161,11 @@ func (n *Nomad) dispatch(ctx context.Context, l *muster.Launch, jobID string) (c
 // cannot be reached stays CodeUnreachable.
 func (n *Nomad) refused(err error) error {
 	if code := status(err); code != 0 && code != 502 && code != 503 && code != 504 && !strings.Contains(err.Error(), "No cluster leader") {
-		return muster.Errorf(muster.CodeRefused, "Nomad refuses: %s", strings.Join(strings.Fields(err.Error()), " "))
+		why := strings.Join(strings.Fields(err.Error()), " ")
+		if code == 403 {
+			why += "; Muster's Nomad token lacks a right: muster policies prints those that it needs"
+		}
+		return muster.Errorf(muster.CodeRefused, "Nomad refuses: %s", why)
 	}
 	return muster.Errorf(muster.CodeUnreachable, "Nomad: %v", err)
 }
@@ -182,7 +205,12 @@ func (n *Nomad) register(ctx context.Context, s *jobspecs.Shape, jobID string) (
 func (n *Nomad) ensureNamespace(ctx context.Context, namespace string) error {
 	_, _, err := n.api.Namespaces().Info(namespace, (&api.QueryOptions{}).WithContext(ctx))
 	if err == nil {
+		n.hear(namespace)
 		return nil
+	}
+	if code := status(err); n.mode == muster.NomadExisting && (code == 404 || code == 403) {
+		return muster.Errorf(muster.CodeRefused, "Nomad has no namespace %s that Muster may use, and in mode %s it makes none", namespace, n.mode).
+			WithCure("nomad namespace apply %s; muster policies prints what its token must be allowed", namespace)
 	}
 	if status(err) != 404 {
 		return fmt.Errorf("look up namespace %s: %w", namespace, n.refused(err))
@@ -190,10 +218,19 @@ func (n *Nomad) ensureNamespace(ctx context.Context, namespace string) error {
 	if _, err := n.api.Namespaces().Register(&api.Namespace{Name: namespace, Description: "a workspace of Muster"}, (&api.WriteOptions{}).WithContext(ctx)); err != nil {
 		return fmt.Errorf("make namespace %s: %w", namespace, n.refused(err))
 	}
+	n.hear(namespace)
+	return nil
+}
+
+// hear makes the event stream begin anew where a namespace is not in it: that of
+// all namespaces knows those that there were when it began.
+func (n *Nomad) hear(namespace string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.reconnect()
-	return nil
+	if !slices.Contains(n.following, namespace) {
+		n.following = append(n.following, namespace)
+		n.reconnect()
+	}
 }
 
 // forget makes the next dispatch register the shape again: somebody may have
@@ -222,9 +259,49 @@ func (n *Nomad) Watch(ctx context.Context, wake func()) error {
 	n.mu.Lock()
 	n.reconnect = cancel
 	n.mu.Unlock()
+	namespaces, err := n.followed(ctx)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	if n.mode == muster.NomadExisting {
+		n.following = namespaces
+	}
+	n.mu.Unlock()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, namespace := range namespaces {
+		g.Go(func() error { return n.follow(ctx, namespace, wake) })
+	}
+	return g.Wait()
+}
+
+// followed lists the namespaces whose events are followed. A token that is no
+// management token gets none of all at once, and no word that says so.
+func (n *Nomad) followed(ctx context.Context) ([]string, error) {
+	if n.mode == muster.NomadManage {
+		return []string{api.AllNamespacesNamespace}, nil
+	}
+	q, cancel := context.WithTimeout(ctx, n.limit)
+	defer cancel()
+	all, _, err := n.api.Namespaces().PrefixList("ws-"+n.installation+"-", (&api.QueryOptions{}).WithContext(q))
+	if err != nil {
+		return nil, unreachable("list namespaces", err)
+	}
+	if len(all) == 0 {
+		return nil, muster.Errorf(muster.CodeRefused, "Nomad shows no namespace of a workspace").WithCure("muster policies prints what to apply")
+	}
+	var names []string
+	for _, space := range all {
+		names = append(names, space.Name)
+	}
+	return names, nil
+}
+
+// follow follows the events of a namespace, and of the nodes.
+func (n *Nomad) follow(ctx context.Context, namespace string, wake func()) error {
 	topics := map[api.Topic][]string{api.TopicJob: {"*"}, api.TopicAllocation: {"*"}, api.TopicNode: {"*"}}
 	// Index 0 replays what the server still has: it only wakes us once more.
-	stream, err := n.api.EventStream().Stream(ctx, topics, 0, &api.QueryOptions{Namespace: api.AllNamespacesNamespace})
+	stream, err := n.api.EventStream().Stream(ctx, topics, 0, &api.QueryOptions{Namespace: namespace})
 	if err != nil {
 		return unreachable("follow Nomad's events", err)
 	}

@@ -27,6 +27,7 @@ type Services struct {
 	FindRun    func(ctx context.Context, id int64) (*muster.Run, error) // a run by its id
 	Servers    func() []string                                          // the URLs that agents may call
 	Changed    func() <-chan struct{}                                   // closed when what is wanted of some launch may have changed
+	Called     func(ctx context.Context, principal string)              // told who made a request; may be nil
 	Agents     string                                                   // the folder of the agents that nodes may fetch, by SHA-256
 	Logger     *slog.Logger
 

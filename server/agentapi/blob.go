@@ -62,12 +62,27 @@ func (a *API) putChunk(w http.ResponseWriter, r *http.Request, c *caller) error 
 	defer a.lock(key)()
 	kept, err := a.Blobs.Size(r.Context(), key)
 	if muster.CodeOf(err) == muster.CodeNotFound {
-		kept, _, err = a.Blobs.Put(r.Context(), key, "", bytes.NewReader(data))
+		kept, err = a.keepChunk(r, log, offset, data)
 	}
 	if err != nil {
 		return fmt.Errorf("keep log chunk: %w", err)
 	}
 	return answer(w, muster.ChunkAnswer{Kept: kept})
+}
+
+// keepChunk keeps a chunk, and its times before it: who finds the chunk finds
+// them too.
+func (a *API) keepChunk(r *http.Request, log muster.LogID, offset int64, data []byte) (kept int64, err error) {
+	if times := r.Header.Get(muster.ChunkTimesHeader); times != "" {
+		if _, err := muster.ParseMarks(offset, times); err != nil {
+			return 0, err
+		}
+		if _, _, err := a.Blobs.Put(r.Context(), log.TimesKey(offset), "", strings.NewReader(times)); err != nil {
+			return 0, err
+		}
+	}
+	kept, _, err = a.Blobs.Put(r.Context(), log.ChunkKey(offset), "", bytes.NewReader(data))
+	return kept, err
 }
 
 // putArtifact keeps a file that a run produced.

@@ -36,6 +36,9 @@ func (a *API) identify(r *http.Request) (*muster.Allocation, error) {
 		a.known[hash] = id
 		a.mu.Unlock()
 	}
+	if a.Called != nil {
+		a.Called(r.Context(), "agent "+id.alloc.Launch)
+	}
 	if id.alloc.Launch != r.PathValue("launch") {
 		return nil, muster.Errorf(muster.CodeForbidden, "this workload identity belongs to another launch")
 	}

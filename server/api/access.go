@@ -34,6 +34,15 @@ func (a *API) guard(o operation) func(huma.Context, func(huma.Context)) {
 			return
 		}
 		c = huma.WithValue(c, principalKey{}, p)
+		leave, err := a.limited(c, o, p)
+		if err != nil {
+			a.refuse(c, err)
+			return
+		}
+		defer leave()
+		if a.Called != nil {
+			a.Called(c.Context(), p.Name)
+		}
 		if o.writes() {
 			c = huma.WithValue(c, accountKey{}, &account{})
 			defer a.writeDown(c, o)

@@ -27,25 +27,36 @@ type Services struct {
 	Events      muster.Events
 	Artifacts   muster.Artifacts
 	Blobs       muster.Blobs
+	Archive     muster.Archive
+	Retention   muster.Retention
 	Metrics     muster.Metrics
 	Tokens      muster.Tokens
 	Registries  muster.Registries
 	Vault       muster.Vault
+	Policies    func(ctx context.Context) (*muster.Policies, error)
 	RunOf       func(ctx context.Context, token string) (*muster.Principal, error) // whose code a workload identity belongs to; may be nil
 	Audit       muster.Audit
+	Changes     muster.Changes
+	Receipts    muster.Receipts
 	Issuer      muster.Issuer // whom it believes about people; may be nil
 
+	Limits  Limits
+	Origins []string // of pages that may call; none without any
 	Site    muster.Site
-	Wake    func()          // rings the controller after a write
-	Closing <-chan struct{} // closed when streams are to end; may be nil
+	Called  func(ctx context.Context, principal string) // told who made a request; may be nil
+	Wake    func()                                      // rings the controller after a write
+	Closing <-chan struct{}                             // closed when streams are to end; may be nil
 	Logger  *slog.Logger
 }
 
 // API serves the routes below /api/v1.
 type API struct {
 	Services
-	huma huma.API
-	mux  *http.ServeMux
+	huma    huma.API
+	mux     *http.ServeMux
+	handler http.Handler // the mux, and who may call it from other pages
+	twins   twins
+	limiter *limiter
 }
 
 // base is the path that every route begins with.
@@ -61,7 +72,8 @@ var once sync.Once
 // New returns the door.
 func New(s Services) *API {
 	once.Do(func() { huma.NewError, huma.DefaultArrayNullable = newProblem, false })
-	a := &API{Services: s, mux: http.NewServeMux()}
+	a := &API{Services: s, mux: http.NewServeMux(), twins: twins{busy: map[string]chan struct{}{}}, limiter: newLimiter(s.Limits)}
+	a.handler = crossOrigin(a.mux, s.Origins)
 	config := huma.DefaultConfig("Muster", muster.Version)
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = base+"/openapi", "", base+"/schemas" // huma's page of documentation needs the internet
 	config.CreateHooks = nil                                                                       // no $schema in answers
@@ -80,8 +92,12 @@ func New(s Services) *API {
 	a.registerRuns()
 	a.registerData()
 	a.registerParts()
+	a.registerRetention()
 	a.registerStreams()
 	a.completeDocument()
+	if err := a.servePage(); err != nil {
+		panic("api: " + err.Error()) // of our own template and document: every test would fail
+	}
 	a.mux.HandleFunc("/", a.unknown)
 	return a
 }
@@ -93,7 +109,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id = muster.RandomID(8)
 	}
 	w.Header().Set("X-Request-Id", id)
-	a.mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestKey{}, id)))
+	ctx := context.WithValue(r.Context(), requestKey{}, id)
+	ctx = context.WithValue(ctx, conditionsKey{}, conditionsIn(r))
+	a.handler.ServeHTTP(w, r.WithContext(ctx))
 }
 
 type (
@@ -104,7 +122,8 @@ type (
 // origin says who made the request of ctx.
 func origin(ctx context.Context) muster.Origin {
 	id, _ := ctx.Value(requestKey{}).(string)
-	return muster.Origin{Actor: principal(ctx).Name, RequestID: id}
+	receipt, _ := ctx.Value(receiptKey{}).(*muster.Receipt)
+	return muster.Origin{Actor: principal(ctx).Name, RequestID: id, Versions: conditionsOf(ctx).versions(), Receipt: receipt}
 }
 
 // refuse answers a request that goes no further.
@@ -144,16 +163,39 @@ type operation struct {
 	role         muster.Role // the least that it takes, in the workspace of its path
 }
 
+// limit is the largest body that the route takes, in bytes.
+func (o operation) limit() int64 {
+	if o.id == "create-runs" {
+		return 4 * maxBody
+	}
+	return maxBody
+}
+
 // handle registers a route whose answer is JSON, or a stream.
 func handle[I, O any](a *API, o operation, f func(ctx context.Context, in *I) (*O, error)) {
+	_, single := any(new(O)).(tagged)
 	about := huma.Operation{
 		OperationID: o.id, Method: o.method, Path: base + o.path, Summary: o.summary, Tags: []string{o.tag},
-		DefaultStatus: o.status, MaxBodyBytes: maxBody,
-		Errors:      []int{400, 401, 403, 404, 409, 422, 500, 503},
+		DefaultStatus: o.status, MaxBodyBytes: o.limit(),
+		Errors:      o.refusals(),
 		Middlewares: huma.Middlewares{a.guard(o)},
 	}
 	if o.role == anybody {
 		about.Security = []map[string][]string{{}}
+	}
+	if single && o.method == http.MethodGet {
+		about.Parameters = append(about.Parameters, headerParam("If-None-Match", "An ETag of before: 304 when nothing has changed.", ""))
+		about.Responses = map[string]*huma.Response{"304": {Description: "Not Modified"}}
+	}
+	if conditional[o.id] {
+		about.Parameters = append(about.Parameters, headerParam("If-Match", "The ETag that was seen: 412 when somebody has changed it since.", ""))
+	}
+	if o.method == http.MethodPost {
+		about.Parameters = append(about.Parameters, headerParam(muster.IdempotencyKeyHeader, "A name of the request, such as a UUID: the same one, sent again within 24 hours, is not carried out again and gets the same answer.", ""))
+		about.Middlewares = append(about.Middlewares, a.onlyOnce(o))
+	}
+	if o.id == "create-run" {
+		about.Middlewares = append(about.Middlewares, a.jobFiles(o))
 	}
 	huma.Register(a.huma, about, func(ctx context.Context, in *I) (*O, error) {
 		out, err := f(ctx, in)
@@ -161,6 +203,11 @@ func handle[I, O any](a *API, o operation, f func(ctx context.Context, in *I) (*
 			return nil, a.problem(ctx, err)
 		}
 		tellMade(ctx, o, out)
+		if t, is := any(out).(tagged); is {
+			if err := t.tag(conditionsOf(ctx)); err != nil {
+				return nil, a.problem(ctx, err)
+			}
+		}
 		return out, nil
 	})
 }

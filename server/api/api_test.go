@@ -33,7 +33,7 @@ type door struct {
 
 const secret = "a-secret"
 
-func open(t *testing.T) *door {
+func open(t *testing.T, change ...func(*api.Services)) *door {
 	t.Helper()
 	d := &door{T: t, vault: &vault{kept: map[string]muster.Secret{}}}
 	var err error
@@ -46,9 +46,13 @@ func open(t *testing.T) *door {
 	d.must(d.store.CreateToken(t.Context(), &muster.Token{Name: "anna", Role: muster.RoleAdministrator, Hash: muster.HashToken(secret)}))
 	d.must(d.store.CreateCluster(t.Context(), &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}))
 	d.must(d.store.CreateWorkspace(t.Context(), &muster.Workspace{Name: "w", DefaultCluster: "c"}))
-	server := httptest.NewServer(api.New(api.Services{Workspaces: d.store, Experiments: d.store, Clusters: d.store, Nodes: noNomad{}, Runs: d.store,
-		Attempts: d.store, Events: d.store, Artifacts: d.store, Blobs: d.bucket, Metrics: d.store, Tokens: d.store, Audit: d.store, Registries: d.store, Vault: d.vault, RunOf: d.runOf,
-		Site: muster.DefaultSite(), Wake: func() { d.woken.Add(1) }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}))
+	services := api.Services{Workspaces: d.store, Experiments: d.store, Clusters: d.store, Nodes: noNomad{}, Runs: d.store,
+		Attempts: d.store, Events: d.store, Artifacts: d.store, Blobs: d.bucket, Archive: d.store, Retention: nothingGoes{}, Metrics: d.store, Tokens: d.store, Audit: d.store, Changes: d.store, Receipts: d.store, Registries: d.store, Vault: d.vault, RunOf: d.runOf, Policies: func(context.Context) (*muster.Policies, error) { return &muster.Policies{Namespaces: []string{}}, nil },
+		Site: muster.DefaultSite(), Wake: func() { d.woken.Add(1) }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	for _, f := range change {
+		f(&services)
+	}
+	server := httptest.NewServer(api.New(services))
 	t.Cleanup(server.Close)
 	d.url = server.URL
 	return d
@@ -77,6 +81,13 @@ func (d *door) runOf(ctx context.Context, token string) (*muster.Principal, erro
 		return nil, muster.Errorf(muster.CodeUnauthenticated, "this workload identity is none").WithCure("take another")
 	}
 	return &muster.Principal{Name: "run r", Run: "r", RunID: r.ID, Grants: []muster.Grant{{Role: muster.RoleContributor, Workspace: "w"}}}, nil
+}
+
+// nothingGoes is retention where nothing is old.
+type nothingGoes struct{}
+
+func (nothingGoes) Retain(_ context.Context, _ string, dryRun bool) (*muster.RetentionReport, error) {
+	return &muster.RetentionReport{DryRun: dryRun, Runs: []muster.Removal{}}, nil
 }
 
 // noNomad is what the server knows of nodes before Nomad has answered.
@@ -130,7 +141,7 @@ func TestProblems(t *testing.T) {
 	}{
 		{"GET", "/api/v1/nothing", "", 404, muster.CodeNotFound, "", "there is no route /api/v1/nothing"},
 		{"GET", "/", "", 404, muster.CodeNotFound, "", "there is no route /"},
-		{"DELETE", runs + "/r", "", 405, muster.CodeInvalid, "", "takes GET or HEAD, not DELETE"},
+		{"PUT", runs + "/r", "x", 405, muster.CodeInvalid, "", "takes GET or HEAD or PATCH or DELETE, not PUT"},
 		{"GET", runs + "/none", "", 404, muster.CodeNotFound, "", "there is no run none in workspace w"},
 		{"GET", "/api/v1/workspaces/none/runs", "", 404, muster.CodeNotFound, "", "there is no workspace none"},
 		{"POST", runs, ``, 400, muster.CodeInvalid, "", "body"},
@@ -157,6 +168,7 @@ func TestProblems(t *testing.T) {
 		{"GET", runs + "/r/logs/stdin", "", 400, muster.CodeInvalid, "stream", "stream must be one of \"stdout, stderr\""},
 		{"GET", runs + "/r/logs?attempt=3", "", 404, muster.CodeNotFound, "attempt", "no attempt 3"},
 		{"GET", "/api/v1/nodes", "", 503, muster.CodeUnreachable, "", "Nomad has not answered yet"},
+		{"POST", "/api/v1/workspaces/w/uploads/" + strings.Repeat("a", 64) + "/complete?size=9223372036854775806", "", 413, muster.CodeTooLarge, "size", "is larger than"},
 		{"PUT", "/api/v1/workspaces/w/uploads/short", "x", 400, muster.CodeInvalid, "sha256", "is not a SHA-256"},
 		{"PUT", "/api/v1/workspaces/w/uploads/" + strings.Repeat("a", 64), "x", 400, muster.CodeInvalid, "sha256", "the bytes have SHA-256 2d71"},
 	} {

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/muster-ml/muster"
@@ -29,35 +30,39 @@ func (a *API) registerClusters() {
 			return ok(c, a.measure(ctx, c))
 		})
 	handle(a, operation{"GET", "/clusters", "list-clusters", "List the clusters", 200, "clusters", muster.RoleReader},
-		func(ctx context.Context, _ *struct{}) (*body[[]*muster.Cluster], error) {
+		func(ctx context.Context, in *InNames) (*names[*muster.Cluster], error) {
 			all, err := a.Clusters.ListClusters(ctx)
 			if err != nil {
 				return nil, err
 			}
-			return list(all, a.measure(ctx, all...))
+			return byName(*in, all, clusterName, a.measure(ctx, all...))
 		})
 	handle(a, operation{"GET", "/clusters/{cluster}", "show-cluster", "Show a cluster", 200, "clusters", muster.RoleReader},
 		func(ctx context.Context, in *struct {
 			Cluster string `path:"cluster"`
-		}) (*body[*muster.Cluster], error) {
+		}) (*one[*muster.Cluster], error) {
 			c, err := a.Clusters.FindCluster(ctx, in.Cluster)
 			if err != nil {
 				return nil, err
 			}
-			return ok(c, a.measure(ctx, c))
+			return thing(c, 0, a.measure(ctx, c))
 		})
 	type ofCluster struct {
+		InNames
 		Cluster string `query:"cluster" doc:"Only this cluster's."`
 	}
 	handle(a, operation{"GET", "/nodes", "list-nodes", "List the nodes of all clusters", 200, "nodes", muster.RoleReader},
-		func(ctx context.Context, in *ofCluster) (*body[[]*muster.Node], error) {
-			return list(a.nodes(ctx, in.Cluster))
+		func(ctx context.Context, in *ofCluster) (*names[*muster.Node], error) {
+			all, err := a.nodes(ctx, in.Cluster)
+			slices.SortFunc(all, func(a, b *muster.Node) int { return strings.Compare(nodeName(a), nodeName(b)) })
+			return byName(in.InNames, all, nodeName, err)
 		})
 	handle(a, operation{"GET", "/nodes/{node}", "show-node", "Show a node by id, beginning of an id, or name", 200, "nodes", muster.RoleReader},
 		func(ctx context.Context, in *struct {
 			Node string `path:"node"`
-		}) (*body[*muster.Node], error) {
-			return ok(a.node(ctx, in.Node))
+		}) (*one[*muster.Node], error) {
+			n, err := a.node(ctx, in.Node)
+			return thing(n, 0, err)
 		})
 	handle(a, operation{"GET", "/queue", "show-queue", "List the waiting runs by cluster and position, with reasons", 200, "queue", muster.RoleReader}, a.showQueue)
 }

@@ -24,7 +24,7 @@ type inUpload struct {
 
 // Resolve keeps the request's body: it is a stream and read only once.
 func (in *inUpload) Resolve(ctx huma.Context) []error {
-	in.bytes = ctx.BodyReader()
+	in.bytes = patient{ctx}
 	return nil
 }
 

@@ -32,15 +32,6 @@ type InEvents struct {
 	Accept    string `header:"Accept" doc:"text/event-stream follows."`
 }
 
-// inLogs chooses what to read of a run's logs.
-type inLogs struct {
-	InRun
-	Stream    string `query:"stream" enum:"stdout,stderr,both" default:"both"`
-	Attempt   int    `query:"attempt" minimum:"0" doc:"0 is the last, and those to come."`
-	Instance  int    `query:"instance" minimum:"0"`
-	LastEvent string `header:"Last-Event-ID" doc:"Where a stream goes on: attempt.stdout offset.stderr offset"`
-}
-
 func (a *API) registerStreams() {
 	const run = "/workspaces/{workspace}/runs/{run}"
 	handle(a, operation{"GET", "/workspaces/{workspace}/events", "workspace-events", "A workspace's events: a page, or as text/event-stream all and those to come", 200, "events", muster.RoleReader},
@@ -52,7 +43,7 @@ func (a *API) registerStreams() {
 		}) (*huma.StreamResponse, error) {
 			return a.events(ctx, &in.InEvents, in.Run)
 		})
-	handle(a, operation{"GET", run + "/logs", "follow-logs", "Both streams as text/event-stream, live until the run's end", 200, "logs", muster.RoleReader},
+	handle(a, operation{"GET", run + "/logs", "follow-logs", "Logs as text/event-stream with their times, live until the run's end", 200, "logs", muster.RoleReader},
 		func(ctx context.Context, in *inLogs) (*huma.StreamResponse, error) { return a.followLogs(ctx, in) })
 	handle(a, operation{"GET", run + "/logs/{stream}", "get-log", "One stream of an attempt as text, as far as it is here", 200, "logs", muster.RoleReader},
 		func(ctx context.Context, in *struct {

@@ -13,7 +13,7 @@ import (
 // forRuns are the operations that the user's code in a run may ask for, of its
 // own run and those below it.
 var forRuns = map[string]bool{
-	"whoami": true, "create-run": true, "list-runs": true, "show-run": true, "cancel-run": true, "run-events": true,
+	"whoami": true, "create-run": true, "create-runs": true, "list-runs": true, "show-run": true, "update-run": true, "cancel-run": true, "run-events": true,
 	"follow-logs": true, "get-log": true, "list-metrics": true, "list-artifacts": true, "get-artifact": true,
 	"has-upload": true, "put-upload": true, "list-parts": true, "put-part": true, "complete-upload": true,
 }

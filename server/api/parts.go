@@ -21,7 +21,7 @@ type inPart struct {
 
 // Resolve keeps the request's body: it is a stream and read only once.
 func (in *inPart) Resolve(ctx huma.Context) []error {
-	in.bytes = ctx.BodyReader()
+	in.bytes = patient{ctx}
 	return nil
 }
 

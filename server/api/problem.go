@@ -86,7 +86,7 @@ func newProblem(status int, message string, errs ...error) huma.StatusError {
 	e := muster.Errorf(muster.CodeOfStatus(status), "%s", message)
 	switch {
 	case e.Code == muster.CodeTooLarge:
-		e = muster.Errorf(e.Code, "the body is larger than %d MiB", maxBody>>20).WithCure("upload files, and name them in the run")
+		e = tooLarge(maxBody)
 	case message == "request body is required":
 		e = muster.Errorf(e.Code, "this call needs a body").WithCure("send JSON; %s/docs shows what is in it", base)
 	}
@@ -145,7 +145,7 @@ func article(what string) string {
 }
 
 // requests are what bodies are read into.
-var requests = []reflect.Type{reflect.TypeFor[muster.RunRequest](), reflect.TypeFor[newWorkspace](), reflect.TypeFor[newCluster](), reflect.TypeFor[registryLogin](), reflect.TypeFor[muster.TokenRequest]()}
+var requests = []reflect.Type{reflect.TypeFor[muster.RunRequest](), reflect.TypeFor[muster.BulkRequest](), reflect.TypeFor[newWorkspace](), reflect.TypeFor[muster.WorkspaceChange](), reflect.TypeFor[muster.ExperimentChange](), reflect.TypeFor[muster.RunChange](), reflect.TypeFor[newCluster](), reflect.TypeFor[registryLogin](), reflect.TypeFor[muster.TokenRequest]()}
 
 // cureOfUnknown names what is known at the place of an unknown property: the
 // one that was probably meant, or all.

@@ -19,6 +19,8 @@ type registryLogin struct {
 }
 
 func (a *API) registerRegistries() {
+	handle(a, operation{"GET", "/policies", "show-policies", "The least rights in Nomad and Consul that this installation needs", 200, "platform", muster.RoleAdministrator},
+		func(ctx context.Context, _ *struct{}) (*body[*muster.Policies], error) { return ok(a.Policies(ctx)) })
 	const registries, registry = "/workspaces/{workspace}/registries", "/workspaces/{workspace}/registries/{host}"
 	handle(a, operation{"GET", registries, "list-registries", "List the registries at which the workspace logs in for images", 200, "registries", muster.RoleReader},
 		func(ctx context.Context, in *InWorkspace) (*body[[]*muster.Registry], error) {

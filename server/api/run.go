@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/muster-ml/muster"
 )
@@ -15,16 +13,6 @@ import (
 type InRun struct {
 	InWorkspace
 	Run string `path:"run"`
-}
-
-// listRuns chooses a page of runs.
-type listRuns struct {
-	InWorkspace
-	Experiment string   `query:"experiment" doc:"Only this experiment's."`
-	Parent     string   `query:"parent" doc:"Only the children of this run."`
-	State      []string `query:"state" doc:"Only those in one of these states."`
-	Limit      int      `query:"limit" minimum:"1" maximum:"500" default:"50"`
-	Cursor     string   `query:"cursor" doc:"From the page before."`
 }
 
 func (a *API) registerRuns() {
@@ -36,17 +24,34 @@ func (a *API) registerRuns() {
 		}) (*body[*muster.Run], error) {
 			return ok(a.createRun(ctx, in.Workspace, &in.Body))
 		})
-	handle(a, operation{"GET", runs, "list-runs", "List runs, newest first", 200, "runs", muster.RoleReader},
+	handle(a, operation{"POST", runs + ":bulk", "create-runs", "Submit up to 1000 runs: all are made, or none", 201, "runs", muster.RoleContributor},
+		func(ctx context.Context, in *struct {
+			InWorkspace
+			Body muster.BulkRequest
+		}) (*body[*muster.BulkAnswer], error) {
+			return ok(a.createRuns(ctx, in.Workspace, in.Body.Runs))
+		})
+	handle(a, operation{"GET", runs, "list-runs", "List runs, by pages that stand while runs are added and change", 200, "runs", muster.RoleReader},
 		func(ctx context.Context, in *listRuns) (*body[*muster.RunPage], error) {
 			return ok(a.listRuns(ctx, in))
 		})
 	handle(a, operation{"GET", run, "show-run", "Show a run with what it did and left", 200, "runs", muster.RoleReader},
-		func(ctx context.Context, in *InRun) (*body[*muster.RunView], error) {
-			r, err := a.Runs.FindRun(ctx, in.Workspace, in.Run)
-			if err != nil {
+		func(ctx context.Context, in *InRun) (*one[*muster.RunView], error) {
+			return a.theRun(ctx, in)
+		})
+	handle(a, operation{"PATCH", run, "update-run", "Change what people say of a run: names and tags; what is left out stays", 200, "runs", muster.RoleContributor},
+		func(ctx context.Context, in *struct {
+			InRun
+			Body muster.RunChange
+		}) (*one[*muster.RunView], error) {
+			if _, err := a.Changes.UpdateRun(ctx, in.Workspace, in.Run, in.Body, origin(ctx)); err != nil {
 				return nil, err
 			}
-			return ok(a.view(ctx, r))
+			return a.theRun(ctx, &in.InRun)
+		})
+	handle(a, operation{"DELETE", run, "delete-run", "Take a final run out of sight; what it left goes at the next retention, its name stays taken", 204, "runs", muster.RoleOwner},
+		func(ctx context.Context, in *InRun) (*struct{}, error) {
+			return nil, a.Changes.DeleteRun(ctx, in.Workspace, in.Run, origin(ctx))
 		})
 	handle(a, operation{"POST", run + "/cancel", "cancel-run", "Cancel a run and all below it", 202, "runs", muster.RoleContributor},
 		func(ctx context.Context, in *InRun) (*body[*muster.Run], error) {
@@ -59,67 +64,98 @@ func (a *API) registerRuns() {
 }
 
 // createRun turns a request into a queued run, or refuses it whole.
-func (a *API) createRun(ctx context.Context, workspace string, q *muster.RunRequest) (_ *muster.Run, err error) {
-	if q.Parent, err = a.parentOf(ctx, workspace, q.Parent); err != nil {
-		return nil, err
-	}
-	q.Complete()
-	if err := q.Validate(); err != nil {
-		return nil, err
-	}
+func (a *API) createRun(ctx context.Context, workspace string, q *muster.RunRequest) (*muster.Run, error) {
 	w, err := a.Workspaces.FindWorkspace(ctx, workspace)
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := a.cluster(ctx, w, q.Spec.Compute)
+	r, err := a.newRun(ctx, w, q)
 	if err != nil {
 		return nil, err
 	}
 	by := origin(ctx)
-	if err := a.contain(ctx, w, cluster, &q.Spec, &by); err != nil {
-		return nil, err
-	}
-	if q.Spec.Tier != "" && q.Spec.Tier != cluster.Tier {
-		by.Notes = append(by.Notes, fmt.Sprintf("asked for tier %s, and cluster %s is %s", q.Spec.Tier, cluster.Name, cluster.Tier))
-	}
-	if err := a.checkUploads(ctx, w, &q.Spec); err != nil {
-		return nil, err
-	}
-	r := &muster.Run{Workspace: workspace, Experiment: q.Experiment, Name: q.Name, Parent: q.Parent, DisplayName: q.DisplayName,
-		Description: q.Description, Tags: q.Tags, Properties: q.Properties, Cluster: cluster.Name, Spec: q.Spec}
-	if err := a.Runs.CreateRun(ctx, r, by); err != nil {
+	by.Notes = r.Notes
+	if err := a.Runs.CreateRun(ctx, r.Run, by); err != nil {
 		return nil, err
 	}
 	a.Wake()
-	return r, nil
+	return r.Run, nil
 }
 
-// contain finds what this site offers for the run's environment, and notes it.
-func (a *API) contain(ctx context.Context, w *muster.Workspace, cluster *muster.Cluster, s *muster.Spec, by *muster.Origin) error {
+// createRuns turns requests into queued runs, all or none.
+func (a *API) createRuns(ctx context.Context, workspace string, all []muster.RunRequest) (*muster.BulkAnswer, error) {
+	w, err := a.Workspaces.FindWorkspace(ctx, workspace)
+	if err != nil {
+		return nil, err
+	}
+	made, answer := make([]muster.NewRun, len(all)), &muster.BulkAnswer{}
+	for i := range all {
+		if made[i], err = a.newRun(ctx, w, &all[i]); err != nil {
+			return nil, muster.Within(err, fmt.Sprintf("runs[%d]", i))
+		}
+		answer.Runs = append(answer.Runs, made[i].Run)
+	}
+	if err := a.Runs.CreateRuns(ctx, made, origin(ctx)); err != nil {
+		return nil, err
+	}
+	a.Wake()
+	return answer, nil
+}
+
+// newRun makes of a request a run that can be kept.
+func (a *API) newRun(ctx context.Context, w *muster.Workspace, q *muster.RunRequest) (made muster.NewRun, err error) {
+	q.Complete()
+	if err := q.Validate(); err != nil {
+		return made, err
+	}
+	if q.Parent, err = a.parentOf(ctx, w.Name, q.Parent); err != nil {
+		return made, err
+	}
+	cluster, err := a.cluster(ctx, w, q.Spec.Compute)
+	if err != nil {
+		return made, err
+	}
+	if made.Notes, err = a.contain(ctx, w, cluster, &q.Spec); err != nil {
+		return made, err
+	}
+	if q.Spec.Tier != "" && q.Spec.Tier != cluster.Tier {
+		made.Notes = append(made.Notes, fmt.Sprintf("asked for tier %s, and cluster %s is %s", q.Spec.Tier, cluster.Name, cluster.Tier))
+	}
+	if err := a.checkUploads(ctx, w, &q.Spec); err != nil {
+		return made, err
+	}
+	made.Run = &muster.Run{Workspace: w.Name, Experiment: q.Experiment, Name: q.Name, Parent: q.Parent, DisplayName: q.DisplayName,
+		Description: q.Description, Tags: q.Tags, Properties: q.Properties, Cluster: cluster.Name, Spec: q.Spec}
+	return made, nil
+}
+
+// contain finds what this site offers for the run's environment, and what there
+// is to note about it.
+func (a *API) contain(ctx context.Context, w *muster.Workspace, cluster *muster.Cluster, s *muster.Spec) (notes []string, err error) {
 	engine, err := a.hasEngine(ctx, cluster.Name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	image, note, err := a.Site.Resolve(s.Environment, engine)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if note != "" {
-		by.Notes = append(by.Notes, note)
+		notes = append(notes, note)
 	}
 	if image == "" {
 		if s.Container != nil {
-			by.Notes = append(by.Notes, "shm_size and docker_args are passed over: the command runs on the node itself")
+			notes = append(notes, "shm_size and docker_args are passed over: the command runs on the node itself")
 		}
 		s.Container = nil
-		return nil
+		return notes, nil
 	}
 	if s.Container == nil {
 		s.Container = &muster.Container{}
 	}
 	s.Container.Image = image
 	s.Container.Registry, err = a.registryOf(ctx, w.Name, image)
-	return err
+	return notes, err
 }
 
 // hasEngine reports whether a node of the cluster has a container engine. A
@@ -172,51 +208,14 @@ func (a *API) checkUploads(ctx context.Context, w *muster.Workspace, s *muster.S
 	return nil
 }
 
-// listRuns returns a page.
-func (a *API) listRuns(ctx context.Context, in *listRuns) (_ *muster.RunPage, err error) {
-	if in.Parent, err = a.parentOf(ctx, in.Workspace, in.Parent); err != nil {
-		return nil, err
-	}
-	f := muster.RunFilter{Workspace: in.Workspace, Experiment: in.Experiment, Parent: in.Parent, Limit: in.Limit + 1}
-	for _, s := range in.State {
-		state := muster.RunState(s)
-		if !slices.Contains(muster.RunStates(), state) {
-			return nil, muster.Errorf(muster.CodeInvalid, "%q is no state of a run", s).At("state").WithCure("use one of %v", muster.RunStates())
-		}
-		f.States = append(f.States, state)
-	}
-	if in.Cursor != "" {
-		before, err := strconv.ParseInt(strings.TrimPrefix(in.Cursor, "r"), 10, 64)
-		if err != nil || before < 1 {
-			return nil, muster.Errorf(muster.CodeInvalid, "%q is no cursor", in.Cursor).At("cursor").WithCure("take it from the page before")
-		}
-		f.Before = before
-	}
-	runs, err := a.Runs.ListRuns(ctx, f)
+// theRun tells all that is known of a run.
+func (a *API) theRun(ctx context.Context, in *InRun) (*one[*muster.RunView], error) {
+	r, err := a.Runs.FindRun(ctx, in.Workspace, in.Run)
 	if err != nil {
 		return nil, err
 	}
-	page := &muster.RunPage{Runs: []*muster.RunView{}}
-	if len(runs) > in.Limit {
-		runs = runs[:in.Limit]
-		page.Next = fmt.Sprintf("r%d", runs[in.Limit-1].ID)
-	}
-	var ids []int64
-	for _, r := range runs {
-		ids = append(ids, r.ID)
-	}
-	metrics, err := a.Metrics.LatestMetrics(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
-	params, err := a.Metrics.ListParameters(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range runs {
-		page.Runs = append(page.Runs, &muster.RunView{Run: *r, Metrics: metrics[r.ID], Parameters: params[r.ID], Inputs: inputsOf(r)})
-	}
-	return page, nil
+	v, err := a.view(ctx, r)
+	return thing(v, r.Version, err)
 }
 
 // view puts together what is known of a run.

@@ -30,8 +30,9 @@ func (a *API) registerTokens() {
 			return ok(a.createToken(ctx, &in.Body))
 		})
 	handle(a, operation{"GET", "/tokens", "list-tokens", "List the tokens of the workspaces that one owns", 200, "tokens", muster.RoleOwner},
-		func(ctx context.Context, _ *struct{}) (*body[[]*muster.Token], error) {
-			return list(a.tokens(ctx))
+		func(ctx context.Context, in *InNames) (*names[*muster.Token], error) {
+			all, err := a.tokens(ctx)
+			return byName(*in, all, tokenName, err)
 		})
 	handle(a, operation{"DELETE", "/tokens/{token}", "revoke-token", "Revoke a token: it opens nothing from now on", 204, "tokens", muster.RoleOwner},
 		func(ctx context.Context, in *struct {

@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/client"
+)
+
+// yesFlag says that something may be taken away for good.
+func yesFlag() *cli.BoolFlag {
+	return &cli.BoolFlag{Name: "yes", Usage: "really do it: there is no way back"}
+}
+
+// confirmed refuses to take something away that nobody has confirmed.
+func confirmed(c *cli.Context, what string) error {
+	if c.Bool("yes") {
+		return nil
+	}
+	return muster.Errorf(muster.CodeInvalid, "this takes %s away for good", what).WithCure("add --yes to do it")
+}
+
+// setText returns the value of a flag, nil where it was not given.
+func setText(c *cli.Context, flag string) *string {
+	if !c.IsSet(flag) {
+		return nil
+	}
+	v := c.String(flag)
+	return &v
+}
+
+// removal is a command that takes things of one kind away by name.
+func removal(kind string, remove func(c *cli.Context, api *client.Client, name string) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		o, err := aboutRun(c, "[NAME…]")
+		if err != nil {
+			return err
+		}
+		defer o.api.Close()
+		var last error
+		for _, name := range append([]string{o.name}, o.more...) {
+			if err = confirmed(c, kind+" "+name); err == nil {
+				err = remove(c, o.api, name)
+			}
+			if err == nil {
+				fmt.Fprintf(c.App.ErrWriter, "%s %s is deleted\n", kind, name)
+				continue
+			}
+			if last != nil {
+				report(last, c.App.ErrWriter) // each is told, and the last one's exit code is ours
+			}
+			last = err
+		}
+		return last
+	}
+}
+
+func deleteRuns() cli.ActionFunc {
+	return removal("run", func(c *cli.Context, api *client.Client, name string) error {
+		return api.DeleteRun(c.Context, workspaceOf(c), name)
+	})
+}
+
+func deleteExperiments() cli.ActionFunc {
+	return removal("experiment", func(c *cli.Context, api *client.Client, name string) error {
+		return api.DeleteExperiment(c.Context, workspaceOf(c), name)
+	})
+}
+
+func deleteWorkspaces() cli.ActionFunc {
+	return removal("workspace", func(c *cli.Context, api *client.Client, name string) error {
+		return api.DeleteWorkspace(c.Context, name)
+	})
+}
+
+func updateExperiment(c *cli.Context) error {
+	args, err := arguments(c, "NAME")
+	if err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	e, err := api.UpdateExperiment(c.Context, workspaceOf(c), args[0], muster.ExperimentChange{Description: setText(c, "description")})
+	if err != nil {
+		return err
+	}
+	return show(c, e, func(t *table) { t.line("experiment %s is changed", e.Name) })
+}

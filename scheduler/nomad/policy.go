@@ -1,0 +1,33 @@
+package nomad
+
+import (
+	"fmt"
+
+	"github.com/muster-ml/muster"
+)
+
+// Policy is the policy of a token that does all but make namespaces. What others
+// run is read to know what is free on the nodes.
+func Policy(installation string) string {
+	return fmt.Sprintf(`# What other jobs use of the nodes is seen, to know what is free.
+namespace "*" {
+  capabilities = ["list-jobs", "read-job"]
+}
+
+# The workspaces' own namespaces.
+namespace "ws-%s-*" {
+  capabilities = ["list-jobs", "read-job", "submit-job", "dispatch-job"]
+
+  # logins at registries of images
+  variables {
+    path "%s" {
+      capabilities = ["list", "read", "write", "destroy"]
+    }
+  }
+}
+
+node {
+  policy = "read"
+}
+`, installation, muster.VaultPath)
+}
