@@ -28,7 +28,7 @@ func submitRuns(c *cli.Context, files []string) error {
 		return err
 	}
 	defer api.Close()
-	s := submission{api: api, workspace: workspaceOf(c), note: c.App.ErrWriter}
+	s := submission{api: api, workspace: workspaceOf(c), note: c.App.ErrWriter, ui: c}
 	for i, job := range jobs {
 		if err := s.bring(c.Context, job); err != nil {
 			return err

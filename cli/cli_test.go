@@ -22,7 +22,7 @@ func TestUsageErrors(t *testing.T) {
 		"rnu list":                        {2, "there is no command \"muster rnu\"\n  did you mean run?"},
 		"run lst":                         {2, "there is no command \"muster run lst\"\n  did you mean list?"},
 		"run list --wrkspace x":           {2, "muster run list has no flag --wrkspace\n  did you mean --workspace?"},
-		"run list --xxxxxxxxx":            {2, "there are --experiment, --parent, --state, --tree, --limit, --filter, --sort-by, --watch, --context, --ca-cert, --addr, --token, --workspace, --output"},
+		"run list --xxxxxxxxx":            {2, "there are --experiment, --parent, --state, --archived, --tree, --limit, --filter, --sort-by, --watch, --context, --ca-cert, --addr, --token, --workspace, --output"},
 		"run list -z":                     {2, "has no flag -z"},
 		"run list more":                   {2, `muster run list takes no argument, and got "more"`},
 		"run list --limit many":           {2, `invalid value "many"`},

@@ -21,6 +21,7 @@ func runCommands() *cli.Command {
 			&cli.StringFlag{Name: "experiment", Aliases: []string{"e"}, Usage: "only this `EXPERIMENT`'s"},
 			&cli.StringFlag{Name: "parent", Usage: "only the children of this `RUN`"},
 			&cli.StringSliceFlag{Name: "state", Usage: "only those in this `STATE`; may be given again"},
+			&cli.StringFlag{Name: "archived", Usage: "`WHICH`: false, true (only archived ones) or all", Value: string(muster.ArchivedFalse)},
 			&cli.BoolFlag{Name: "tree", Usage: "put children below their parents"},
 			&cli.IntFlag{Name: "limit", Usage: "at most this `MANY`; 0 is all", Value: 20}}},
 		{Name: "show", Usage: "show a run: timeline, inputs, metrics and files", ArgsUsage: "NAME", Action: showRun},
@@ -76,7 +77,7 @@ func listRuns(c *cli.Context) error {
 		return err
 	}
 	defer api.Close()
-	q := client.RunQuery{Experiment: c.String("experiment"), Parent: c.String("parent")}
+	q := client.RunQuery{Experiment: c.String("experiment"), Parent: c.String("parent"), Archived: muster.Archived(c.String("archived"))}
 	for _, s := range c.StringSlice("state") {
 		q.States = append(q.States, muster.RunState(s))
 	}

@@ -45,7 +45,7 @@ func submitRun(c *cli.Context) error {
 		return err
 	}
 	defer api.Close()
-	s := submission{api: api, workspace: workspaceOf(c), note: c.App.ErrWriter}
+	s := submission{api: api, workspace: workspaceOf(c), note: c.App.ErrWriter, ui: c}
 	r, err := s.submit(c.Context, job)
 	if err != nil {
 		return err
@@ -128,6 +128,7 @@ func readJob(c *cli.Context, file string) (*jobfile.Job, error) {
 type submission struct {
 	api       *client.Client
 	workspace string
+	ui        *cli.Context
 	note      io.Writer
 }
 
@@ -195,7 +196,9 @@ func (s *submission) upload(ctx context.Context, what, path string) (muster.Ref,
 	for _, link := range b.Skipped {
 		fmt.Fprintf(s.note, "note: %s: the link %s leads out of the folder and is left out\n", what, link)
 	}
-	sent, err := s.api.PutUpload(ctx, s.workspace, client.Upload{SHA256: b.SHA256, Size: b.Size, Open: b.Open})
+	moved, done := progress(s.ui, what, b.Size)
+	sent, err := s.api.PutUpload(ctx, s.workspace, client.Upload{SHA256: b.SHA256, Size: b.Size, Open: b.Open, Moved: moved})
+	done(err == nil)
 	if err != nil {
 		return "", fmt.Errorf("upload %s: %w", what, err)
 	}

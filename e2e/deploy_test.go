@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"archive/tar"
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -121,5 +122,30 @@ func TestImage(t *testing.T) {
 	e.docker("build", "-q", "-f", "../deploy/docker/Dockerfile", "-t", "muster", "..")
 	if out := e.docker("run", "--rm", "--network", "host", "muster", "version"); out != "muster "+muster.Version {
 		t.Errorf("the image says %q", out)
+	}
+}
+
+// TestUnits has systemd's own checker read the units.
+func TestUnits(t *testing.T) {
+	checker, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not here: the units are not checked")
+	}
+	units, err := filepath.Glob("../deploy/systemd/*.service")
+	if err != nil || len(units) == 0 {
+		t.Fatal(units, err)
+	}
+	for _, unit := range units {
+		text, err := os.ReadFile(unit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied := filepath.Join(t.TempDir(), filepath.Base(unit))
+		if err := os.WriteFile(copied, bytes.ReplaceAll(text, []byte("/usr/local/bin/muster"), []byte(bin(t, "muster"))), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(checker, "verify", "--man=no", copied).CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 {
+			t.Errorf("%s: %v\n%s", unit, err, out)
+		}
 	}
 }

@@ -195,8 +195,11 @@ func TestWorkloadIdentity(t *testing.T) {
 	if code := call("PUT /agent/v1/launches/"+launchA+"/instances/0/artifacts/outputs/x", token); code != 200 {
 		t.Errorf("A's token on its own: %d, want 200", code)
 	}
-	if code := call("GET /api/v1/workspaces/default/runs", token); code != 401 && code != 403 {
-		t.Errorf("A's token at the people's door: %d", code)
+	for route, want := range map[string]int{"GET /api/v1/workspaces/default/runs/" + a: 200, "GET /api/v1/workspaces/default/runs/" + b: 403,
+		"POST /api/v1/workspaces/default/runs/" + b + "/cancel": 403, "GET /api/v1/clusters": 403, "GET /api/v1/tokens": 403} {
+		if code := call(route, token); code != want {
+			t.Errorf("A's token at the people's %s: %d, want %d", route, code, want)
+		}
 	}
 	p.ends(a, muster.RunSucceeded)
 	p.eventually("A's token to open nothing", func() bool {
@@ -205,7 +208,8 @@ func TestWorkloadIdentity(t *testing.T) {
 				return false
 			}
 		}
-		return true
+		code := call("GET /api/v1/workspaces/default/runs/"+a, token)
+		return code == 401 || code == 403
 	}, func() string { return p.events(a) })
 	p.muster("run", "cancel", b)
 	p.ends(b, muster.RunCancelled)

@@ -11,7 +11,8 @@ ALTER TABLE experiments ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE experiments ADD COLUMN description TEXT NOT NULL DEFAULT '';
 ALTER TABLE experiments ADD COLUMN deleted_at INTEGER NOT NULL DEFAULT 0;
 UPDATE runs SET moved = coalesce((SELECT max(seq) FROM events e WHERE e.run_id = runs.id AND e.kind = 'state'), 0);
-CREATE INDEX runs_deleted ON runs (id) WHERE deleted_at > 0;
+-- All that a list by state or time looks at, so that it reads no wide row.
+CREATE INDEX runs_list ON runs (workspace_id, deleted_at, archived_at, id, moved, state, started_at, ended_at);
 
 -- +goose StatementBegin
 CREATE TRIGGER runs_move AFTER INSERT ON events WHEN NEW.kind = 'state' BEGIN
