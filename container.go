@@ -64,7 +64,7 @@ var engineFlags = map[string]func(o *EngineOptions, value string) bool{
 	"env": func(o *EngineOptions, v string) bool {
 		name, value, ok := strings.Cut(v, "=")
 		o.Variables[name] = value
-		return ok && variableRE.MatchString(name)
+		return ok && variableRE.MatchString(name) && !agentsRE.MatchString(name)
 	},
 	// Containers are on the node's network as it is: the instances of a gang
 	// find each other there.
@@ -74,6 +74,10 @@ var engineFlags = map[string]func(o *EngineOptions, value string) bool{
 
 // engineAliases are other spellings of the options.
 var engineAliases = map[string]string{"net": "network", "e": "env"}
+
+// agentsRE is how variables are named by which the agent is told what to do: a
+// run has no say in them.
+var agentsRE = regexp.MustCompile(`^(MUSTER|NOMAD)_`)
 
 var (
 	ulimitRE = regexp.MustCompile(`^[a-z]+=-?[0-9]+(:-?[0-9]+)?$`)

@@ -21,6 +21,8 @@ func TestEngineOptions(t *testing.T) {
 		"--network bridge":     `--network cannot be "bridge"`,
 		"--shm-size lots":      `--shm-size cannot be "lots"`,
 		"image":                `"image" is not allowed`,
+		"-e MUSTER_FENCE=9":    `--env cannot be "MUSTER_FENCE=9"`,
+		"--env=NOMAD_X=1":      `--env cannot be "NOMAD_X=1"`,
 		"--pids-limit":         `--pids-limit cannot be ""`,
 		"--ipc=container:evil": `--ipc cannot be`,
 	} {

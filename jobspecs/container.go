@@ -3,7 +3,6 @@ package jobspecs
 import (
 	"fmt"
 	"maps"
-	"slices"
 
 	"github.com/hashicorp/nomad/api"
 
@@ -36,12 +35,10 @@ func (s *Shape) contain(t *api.Task) {
 		"args":               []string{"run"},
 		"network_mode":       "host", // the instances of a gang find each other there
 	}
+	maps.Copy(t.Env, options.Variables) // none of them is one of the agent's: Options refuses those
 	t.Env[muster.AgentDirVar] = containerDir
 	t.Env[muster.AgentImageVar] = s.Container.Image
 	t.Env[muster.AgentUserVar] = ""
-	for _, name := range slices.Sorted(maps.Keys(options.Variables)) {
-		t.Env[name] = options.Variables[name]
-	}
 	engineConfig(t.Config, options)
 	if s.Container.Registry != "" {
 		logIn(t, s.Container.Registry)
