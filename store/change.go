@@ -130,9 +130,17 @@ func (s *Store) DeleteWorkspace(ctx context.Context, name string, by muster.Orig
 		if live > 0 {
 			return muster.Errorf(muster.CodeConflict, "workspace %s has %d runs that have not ended", name, live).WithCure("cancel them first: muster run list -w %s shows them", name)
 		}
-		for _, forget := range []string{`UPDATE workspaces SET deleted_at = ?1 WHERE id = ?2`, `UPDATE runs SET deleted_at = ?1 WHERE workspace_id = ?2 AND deleted_at = 0`,
-			`DELETE FROM tokens WHERE workspace_id = ?2 AND ?1 > 0`, `DELETE FROM registries WHERE workspace_id = ?2 AND ?1 > 0`} {
-			if _, err := t.exec(ctx, forget, micros(t.now), w.ID); err != nil {
+		now := micros(t.now)
+		for _, forget := range []struct {
+			query string
+			args  []any
+		}{
+			{`UPDATE workspaces SET deleted_at = ? WHERE id = ?`, []any{now, w.ID}},
+			{`UPDATE runs SET deleted_at = ? WHERE workspace_id = ? AND deleted_at = 0`, []any{now, w.ID}},
+			{`DELETE FROM tokens WHERE workspace_id = ?`, []any{w.ID}},
+			{`DELETE FROM registries WHERE workspace_id = ?`, []any{w.ID}},
+		} {
+			if _, err := t.exec(ctx, forget.query, forget.args...); err != nil {
 				return fmt.Errorf("forget what it has: %w", err)
 			}
 		}

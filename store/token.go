@@ -56,12 +56,13 @@ func (s *Store) ListTokens(ctx context.Context) ([]*muster.Token, error) {
 // RevokeToken forgets a token.
 func (s *Store) RevokeToken(ctx context.Context, name string) error {
 	return s.inTx(ctx, "revoke token", func(t *tx) error {
-		n, err := t.exec(ctx, `DELETE FROM tokens WHERE name = ?`, name)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
+		var last bool // an administrator's that does not expire
+		err := t.QueryRowContext(ctx, `DELETE FROM tokens WHERE name = ? RETURNING role = ? AND expires_at = 0`, name, muster.RoleAdministrator).Scan(&last)
+		if errors.Is(err, sql.ErrNoRows) {
 			return muster.Errorf(muster.CodeNotFound, "there is no token %s", name).WithCure("muster token list shows what there is")
+		}
+		if err != nil || !last {
+			return err
 		}
 		var left int
 		if err := t.QueryRowContext(ctx, `SELECT count(*) FROM tokens WHERE role = ? AND expires_at = 0`, muster.RoleAdministrator).Scan(&left); err != nil {

@@ -46,6 +46,7 @@ func (n *Nomad) changeVault(ctx context.Context, namespace string, secrets map[s
 	if kept.Items == nil {
 		kept.Items = api.VariableItems{}
 	}
+	before := len(kept.Items)
 	for key, secret := range secrets {
 		if secret.Reveal() == "" {
 			delete(kept.Items, key)
@@ -55,6 +56,9 @@ func (n *Nomad) changeVault(ctx context.Context, namespace string, secrets map[s
 	}
 	kept.Namespace = namespace
 	q := (&api.WriteOptions{Namespace: namespace}).WithContext(ctx)
+	if before == 0 && len(kept.Items) == 0 {
+		return nil
+	}
 	if len(kept.Items) == 0 {
 		_, err = n.api.Variables().CheckedDelete(muster.VaultPath, kept.ModifyIndex, q)
 		return err

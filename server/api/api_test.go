@@ -59,9 +59,15 @@ func open(t *testing.T, change ...func(*api.Services)) *door {
 }
 
 // vault keeps the secrets of one namespace in the place of Nomad.
-type vault struct{ kept map[string]muster.Secret }
+type vault struct {
+	kept map[string]muster.Secret
+	away bool
+}
 
 func (v *vault) KeepSecrets(_ context.Context, _ string, secrets map[string]muster.Secret) error {
+	if v.away {
+		return muster.Errorf(muster.CodeUnreachable, "Nomad is away")
+	}
 	for key, secret := range secrets {
 		v.kept[key] = secret
 		if secret.Reveal() == "" {

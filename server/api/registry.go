@@ -54,12 +54,29 @@ func (a *API) putRegistry(ctx context.Context, in InRegistry, login registryLogi
 	return r, a.Registries.PutRegistry(ctx, in.Workspace, r)
 }
 
-// deleteRegistry forgets the row first, and then the secret.
+// deleteRegistry forgets the secret first: while the row is there, whoever asks
+// again comes through.
 func (a *API) deleteRegistry(ctx context.Context, in *InRegistry) error {
-	if err := a.Registries.DeleteRegistry(ctx, in.Workspace, in.Host); err != nil {
+	if err := a.keepLogin(ctx, *in, muster.Secret{}, muster.Secret{}); err != nil {
 		return err
 	}
-	return a.keepLogin(ctx, *in, muster.Secret{}, muster.Secret{})
+	return a.Registries.DeleteRegistry(ctx, in.Workspace, in.Host)
+}
+
+// logOut forgets all logins of a workspace that is about to be deleted, and has
+// no run that goes on: nobody could forget them afterwards.
+func (a *API) logOut(ctx context.Context, workspace string) error {
+	live, _, err := a.Runs.ListRuns(ctx, muster.RunFilter{Workspace: workspace, Limit: 1, States: []muster.RunState{muster.RunQueued, muster.RunAdmitted, muster.RunStarting, muster.RunRunning}})
+	if err != nil || len(live) > 0 {
+		return err // the workspace is not deleted, and that is told
+	}
+	all, err := a.Registries.ListRegistries(ctx, workspace)
+	for _, r := range all {
+		if err := a.deleteRegistry(ctx, &InRegistry{InWorkspace{workspace}, r.Host}); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // keepLogin puts a login into the workspace's vault; an empty one is taken out.

@@ -49,3 +49,38 @@ func TestRegistries(t *testing.T) {
 		t.Errorf("the password is in\n%s", everything)
 	}
 }
+
+// TestNoLoginIsLeft holds that what is in the vault can always be taken out:
+// after a vault that was away, and with its workspace.
+func TestNoLoginIsLeft(t *testing.T) {
+	d := open(t)
+	const registries = "/api/v1/workspaces/w/registries/"
+	login := func() {
+		if resp, text := d.call("PUT", registries+"r.example", `{"username":"ci","password":"x"}`); resp.StatusCode != 200 {
+			t.Fatal(text)
+		}
+	}
+	login()
+	d.vault.away = true
+	if resp, text := d.call("DELETE", registries+"r.example", ""); resp.StatusCode != 503 {
+		t.Errorf("%s: %s", resp.Status, text)
+	}
+	d.vault.away = false
+	if resp, text := d.call("DELETE", registries+"r.example", ""); resp.StatusCode != 204 || len(d.vault.kept) != 0 {
+		t.Errorf("%s: %s, and the vault has %v", resp.Status, text, d.vault.kept)
+	}
+	login()
+	d.submit()
+	if resp, text := d.call("DELETE", "/api/v1/workspaces/w?confirm=w", ""); resp.StatusCode != 409 || len(d.vault.kept) == 0 {
+		t.Errorf("with a run that goes on: %s: %s, and the vault has %v", resp.Status, text, d.vault.kept)
+	}
+	if resp, text := d.call("POST", runs+"/r/cancel", ""); resp.StatusCode != 202 {
+		t.Fatal(text)
+	}
+	if _, err := d.lead().StopQueued(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if resp, text := d.call("DELETE", "/api/v1/workspaces/w?confirm=w", ""); resp.StatusCode != 204 || len(d.vault.kept) != 0 {
+		t.Errorf("%s: %s, and the vault has %v", resp.Status, text, d.vault.kept)
+	}
+}

@@ -54,6 +54,9 @@ func (a *API) registerWorkspaces() {
 			if in.Confirm != in.Workspace {
 				return nil, muster.Errorf(muster.CodeInvalid, "what is confirmed is %q, and not %q", in.Confirm, in.Workspace).At("confirm").WithCure("send confirm=%s; there is no way back", in.Workspace)
 			}
+			if err := a.logOut(ctx, in.Workspace); err != nil {
+				return nil, err
+			}
 			return nil, a.Changes.DeleteWorkspace(ctx, in.Workspace, origin(ctx))
 		})
 	handle(a, operation{"GET", "/workspaces/{workspace}/experiments", "list-experiments", "List the experiments", 200, "experiments", muster.RoleReader},
