@@ -131,6 +131,12 @@ func TestObserve(t *testing.T) {
 			sc.ended(0, "failed", 0)
 			sc.s.Allocs[0].Failure = "failed artifact download: 404"
 		}, "outcome platform (failed artifact download: 404), queued, launch over"},
+		{"artifact failed while the server was away", 1, func(sc *scene) {
+			sc.unclaimed(0)
+			sc.ended(0, "failed", 0)
+			sc.s.Allocs[0].Failure, sc.s.Allocs[0].Unfetched = "failed artifact download: connection refused", true
+			sc.s.Since = noon
+		}, "outcome withdrawn (no server answered when node n0 fetched the agent), queued, launch over"},
 		{"artifact failed for the third time", 1, func(sc *scene) {
 			sc.unclaimed(0)
 			sc.x.Run.PlatformFailures = 2

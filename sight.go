@@ -50,6 +50,7 @@ type SeenAlloc struct {
 	Why       string // desired description
 	Doing     string // what the task's driver does before the agent begins, such as fetching the image
 	Failure   string // what the task's events say went wrong before the command could begin
+	Unfetched bool   // the failure is that the agent could not be fetched
 	ExitCode  int    // of the agent, once ended
 	Signal    int
 	Used      Resources

@@ -133,6 +133,7 @@ func readTask(a *muster.SeenAlloc, state *api.TaskState) {
 		case api.TaskDriverMessage:
 			a.Doing = e.DisplayMessage
 		case api.TaskSetupFailure, api.TaskDriverFailure, api.TaskArtifactDownloadFailed, api.TaskFailedValidation:
+			a.Unfetched = a.Unfetched || e.Type == api.TaskArtifactDownloadFailed
 			a.Failure = fmt.Sprintf("%s: %s", strings.ToLower(e.Type), e.DisplayMessage)
 		}
 	}
