@@ -199,7 +199,10 @@ func (c *counter) Write(p []byte) (int, error) {
 // write writes the archive and returns its size.
 func (b *Bundle) write(w io.Writer) (int64, error) {
 	count := &counter{w: w}
-	zip := gzip.NewWriter(count)
+	zip, err := gzip.NewWriterLevel(count, gzip.BestSpeed) // what is large is seldom text
+	if err != nil {
+		return 0, err
+	}
 	archive := tar.NewWriter(zip)
 	for _, e := range b.entries {
 		if err := e.write(archive); err != nil {
