@@ -25,7 +25,7 @@ func serverCommand() *cli.Command {
 		Description: "Example: muster server --data-dir /var/lib/muster-server --nomad-addr https://nomad.example:4646 --advertise http://10.0.0.5:4750\n" +
 			"The first start writes a token to DATA-DIR/token.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "data-dir", Usage: "`FOLDER` of the database and the artifacts", Value: "/var/lib/muster/server", EnvVars: []string{"MUSTER_DATA_DIR"}},
+			&cli.StringFlag{Name: "data-dir", Usage: "`FOLDER` of the database and the artifacts", Value: "/var/lib/muster-server", EnvVars: []string{"MUSTER_DATA_DIR"}},
 			&cli.StringFlag{Name: "artifacts", Usage: "`URL` where artifacts and logs are kept: a folder, s3://BUCKET?region=…, azblob://CONTAINER or gs://BUCKET (default: DATA-DIR/artifacts)", EnvVars: []string{"MUSTER_ARTIFACTS"}},
 			&cli.StringFlag{Name: "listen", Usage: "`HOST:PORT` to listen on", Value: "127.0.0.1:4750", EnvVars: []string{"MUSTER_LISTEN"}},
 			&cli.StringFlag{Name: "advertise", Usage: "`URL` under which nodes reach this server (default: made of --listen)", EnvVars: []string{"MUSTER_ADVERTISE"}},
