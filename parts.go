@@ -2,8 +2,10 @@ package muster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,8 +57,12 @@ func ArtifactPartsKey(runID int64, attempt, instance int, sha256 string) string 
 	return fmt.Sprintf("runs/%d/%d/%d/parts/%s/", runID, attempt, instance, sha256)
 }
 
-// PutPart keeps the part that begins at offset; want is its SHA-256.
+// PutPart keeps the part that begins at offset; want is its SHA-256. Where no
+// part of PartsOf begins is CodeInvalid: nothing would ever be made of it.
 func PutPart(ctx context.Context, b Blobs, base string, offset int64, want string, r io.Reader) error {
+	if offset < 0 || offset >= MaxWhole || offset%PartSize != 0 {
+		return Errorf(CodeInvalid, "no part begins at %d", offset).At("offset").WithCure("parts begin at multiples of %d below %d", PartSize, int64(MaxWhole))
+	}
 	_, _, err := b.Put(ctx, fmt.Sprintf("%s%016d", base, offset), want, r)
 	return err
 }
@@ -77,7 +83,8 @@ func ListParts(ctx context.Context, b Blobs, base string) (*Parts, error) {
 
 // JoinParts makes of all parts what key is to hold, and removes them. Parts that
 // are missing are CodeConflict, a whole of another SHA-256 than want is ErrDigest:
-// then nothing of the parts is of use, and they are removed too.
+// then nothing of the parts is of use, and they are removed too. A part that
+// cannot be removed goes with retention.
 func JoinParts(ctx context.Context, b Blobs, base, key, want string, size int64) error {
 	if size > MaxWhole {
 		return Errorf(CodeTooLarge, "a file of %d bytes is larger than %d", size, int64(MaxWhole)).At("size").WithCure("split it")
@@ -93,12 +100,12 @@ func JoinParts(ctx context.Context, b Blobs, base, key, want string, size int64)
 	whole := &joined{ctx: ctx, blobs: b, base: base, left: PartsOf(size)}
 	defer whole.Close()
 	_, _, err = b.Put(ctx, key, want, whole)
-	if err != nil && CodeOf(err) != CodeOf(ErrDigest) {
+	if err != nil && !errors.Is(err, ErrDigest) {
 		return err
 	}
 	for _, p := range kept.Parts {
 		if err := b.Delete(ctx, fmt.Sprintf("%s%016d", base, p.Offset)); err != nil {
-			return err
+			slog.WarnContext(ctx, "a part of a file that is whole stays", "error", err)
 		}
 	}
 	return err

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// KeepUploads is how long an upload is kept that no run names which is kept.
+// KeepUploads is how long an upload is kept that no run names which is kept,
+// since it came or somebody was told last that it is here.
 const KeepUploads = 7 * 24 * time.Hour
 
 // Keeping says how long a workspace keeps what its runs left, counted from a
@@ -24,6 +25,8 @@ type Left struct {
 	Deleted          bool // by a person: it keeps nothing
 	ArtifactsRemoved time.Time
 	LogsRemoved      time.Time
+	ArtifactsPurged  bool // what was removed is known to be gone
+	LogsPurged       bool
 	Attempts         []int // by number - 1: how many instances it had
 }
 
@@ -38,12 +41,6 @@ func (k Keeping) Expired(l *Left, now time.Time) (artifacts, logs bool) {
 	}
 	old := func(keep Duration) bool { return keep > 0 && now.Sub(l.EndedAt) > time.Duration(keep) }
 	return l.ArtifactsRemoved.IsZero() && old(k.Artifacts), l.LogsRemoved.IsZero() && old(k.Logs)
-}
-
-// KeepsUploads reports whether the run keeps the uploads that it names: until
-// what it made of them is gone, too.
-func (l *Left) KeepsUploads() bool {
-	return !l.Deleted && (l.EndedAt.IsZero() || !l.ArchivedAt.IsZero() || l.ArtifactsRemoved.IsZero())
 }
 
 // Removal is what of one run goes.
@@ -69,11 +66,19 @@ type Retention interface {
 	Retain(ctx context.Context, workspace string, dryRun bool) (*RetentionReport, error)
 }
 
-// Archive keeps runs out of lists, and from retention.
+// Archive keeps runs out of lists, and from retention, and tells what retention
+// has removed.
 type Archive interface {
 	// ArchiveRun archives a run, or takes it back. One that is not final is
 	// CodeConflict; one that is as wanted already stays so.
 	ArchiveRun(ctx context.Context, workspace, name string, archived bool, by Origin) error
-	// SetKeeping says how long a workspace keeps what its runs left.
-	SetKeeping(ctx context.Context, workspace string, k Keeping) error
+	// SetKeeping says how long a workspace keeps what its runs left. A workspace
+	// of another version than by demands is CodePrecondition.
+	SetKeeping(ctx context.Context, workspace string, k Keeping, by Origin) (*Workspace, error)
+	// SeeUpload keeps an upload for KeepUploads from now on: somebody is told that
+	// it is here, and may name it in a run. Look for it after the call: retention
+	// may have removed it before.
+	SeeUpload(ctx context.Context, workspaceID int64, sha256 string) error
+	// LogsRemoved returns when retention removed a run's logs; zero is never.
+	LogsRemoved(ctx context.Context, runID int64) (time.Time, error)
 }

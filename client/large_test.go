@@ -96,7 +96,7 @@ func aSite(t *testing.T) *site {
 	agents := agentapi.New(agentapi.Services{Identities: s, Claims: s.store, Artifacts: s.store, Blobs: s.bucket, Metrics: s.store, FindRun: s.store.FindRunByID,
 		Servers: func() []string { return nil }, Changed: func() <-chan struct{} { return nil }, Logger: log})
 	people := api.New(api.Services{Workspaces: s.store, Experiments: s.store, Clusters: s.store, Runs: s.store, Attempts: s.store, Events: s.store,
-		Artifacts: s.store, Blobs: s.bucket, Metrics: s.store, Tokens: s.store, Audit: s.store, Receipts: s.store, Site: muster.DefaultSite(), Wake: func() {}, Logger: log})
+		Artifacts: s.store, Archive: s.store, Blobs: s.bucket, Metrics: s.store, Tokens: s.store, Audit: s.store, Receipts: s.store, Site: muster.DefaultSite(), Wake: func() {}, Logger: log})
 	mux := http.NewServeMux()
 	mux.HandleFunc("/agent/", func(w http.ResponseWriter, r *http.Request) { s.ServeHTTP(w, r, agents) })
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) { s.ServeHTTP(w, r, people) })

@@ -4,13 +4,17 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/mail"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unicode"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/muster-ml/muster"
 )
@@ -48,13 +52,28 @@ func ReadRule(s string) (Rule, error) {
 type Issuer struct {
 	Config
 	verifier atomic.Pointer[oidc.IDTokenVerifier] // nil until the issuer has answered
+	asking   singleflight.Group                   // of the question, until then
+	silence  atomic.Pointer[silence]              // how the last question went, when it went wrong
 }
+
+// silence is a question that the issuer did not answer.
+type silence struct {
+	err   error
+	until time.Time // it is not asked again before
+}
+
+// askAgain is how long after an issuer did not answer it is asked again.
+const askAgain = 3 * time.Second
 
 // New makes a checker; the issuer need not answer yet.
 func New(c Config) (*Issuer, error) {
 	u, err := url.Parse(c.Issuer)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, muster.Errorf(muster.CodeInvalid, "%q is no URL of an OpenID issuer", c.Issuer).At("oidc-issuer").WithCure("write it as the issuer does, like https://login.example.com")
+	}
+	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		return nil, muster.Errorf(muster.CodeInvalid, "%q is not encrypted: whoever is on the way could put his own keys in the place of the issuer's", c.Issuer).
+			At("oidc-issuer").WithCure("give its https URL; http is for an issuer on this machine")
 	}
 	if c.ClientID == "" {
 		return nil, muster.Errorf(muster.CodeInvalid, "an OpenID issuer needs a client id").At("oidc-client-id").
@@ -64,6 +83,12 @@ func New(c Config) (*Issuer, error) {
 		return nil, muster.Errorf(muster.CodeInvalid, "nobody of the OpenID issuer may do anything").At("oidc-role").WithCure("give somebody a role, such as --oidc-role '*=reader'")
 	}
 	return &Issuer{Config: c}, nil
+}
+
+// isLoopback reports whether a host is this machine.
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // Login tells how people log in.
@@ -93,19 +118,38 @@ func (i *Issuer) Identify(ctx context.Context, token string) (*muster.Principal,
 }
 
 // ready returns the verifier; the first call asks the issuer. Its keys are kept,
-// and asked for again when a token has one that is not known. Nobody waits for
-// the question of another: an issuer that is away must not make a queue.
+// and asked for again when a token has one that is not known. Who comes while it
+// is asked waits for the same answer, and who comes right after it gave none
+// hears so at once: callers who prove nothing must not make it questions.
 func (i *Issuer) ready(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 	if v := i.verifier.Load(); v != nil {
 		return v, nil
 	}
-	// The library goes on using this context when it fetches keys later.
-	p, err := discover(context.WithoutCancel(ctx), i.Issuer)
-	if err != nil {
-		return nil, err
+	answer := i.asking.DoChan("", func() (any, error) { return nil, i.ask(context.WithoutCancel(ctx)) })
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case a := <-answer:
+		return i.verifier.Load(), a.Err
 	}
-	i.verifier.CompareAndSwap(nil, p.Verifier(&oidc.Config{ClientID: cmp.Or(i.Audience, i.ClientID)}))
-	return i.verifier.Load(), nil
+}
+
+// ask asks the issuer, unless that is settled. The library goes on using ctx
+// when it fetches keys later.
+func (i *Issuer) ask(ctx context.Context) error {
+	if i.verifier.Load() != nil {
+		return nil
+	}
+	if s := i.silence.Load(); s != nil && time.Now().Before(s.until) {
+		return s.err
+	}
+	p, err := discover(ctx, i.Issuer)
+	if err != nil {
+		i.silence.Store(&silence{err: err, until: time.Now().Add(askAgain)})
+		return err
+	}
+	i.verifier.Store(p.Verifier(&oidc.Config{ClientID: cmp.Or(i.Audience, i.ClientID)}))
+	return nil
 }
 
 // refuse says why a token is not believed.
@@ -123,19 +167,20 @@ func (i *Issuer) refuse(err error) error {
 // maxName is the longest name of a person, in bytes.
 const maxName = 256
 
-// name chooses how a person is called. An address that the issuer has not
-// verified could be anybody's; and what could be the name of one of our tokens
-// is marked, so that no event takes the one for the other.
+// name chooses how a person is called. An address of which the issuer does not
+// say that it is verified, although it speaks of that, could be anybody's. And
+// what is no address is marked: it could be the name of one of our tokens, of a
+// run's code or of a part of Muster, and no event may take the one for the other.
 func (i *Issuer) name(subject string, claims map[string]any) (string, error) {
 	name, _ := claims[i.NameClaim].(string)
-	if verified, told := claims["email_verified"].(bool); i.NameClaim == "email" && told && !verified {
+	if verified, told := claims["email_verified"]; i.NameClaim == "email" && told && verified != true && verified != "true" {
 		name = ""
 	}
 	name = cmp.Or(name, subject)
 	if name == "" || len(name) > maxName || strings.ContainsFunc(name, unicode.IsControl) {
 		return "", muster.Errorf(muster.CodeUnauthenticated, "this token of %s names nobody", i.Issuer).WithCure("choose another claim by --oidc-name-claim")
 	}
-	if muster.CheckName("person", name) == nil {
+	if a, err := mail.ParseAddress(name); err != nil || a.Address != name {
 		name = "oidc:" + name
 	}
 	return name, nil

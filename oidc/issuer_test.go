@@ -1,13 +1,17 @@
 package oidc
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,19 +96,26 @@ func TestIdentify(t *testing.T) {
 		token, want string
 		code        muster.Code
 	}{
-		"good":         {i.token(i.key, nil), "anna@example.com owner@vision reader", ""},
-		"one group":    {i.token(i.key, map[string]any{"groups": "ops"}), "anna@example.com reader administrator", ""},
-		"no group":     {i.token(i.key, map[string]any{"groups": nil}), "anna@example.com reader", ""},
-		"no name":      {i.token(i.key, map[string]any{"email": nil}), "oidc:u1 owner@vision reader", ""},
-		"not verified": {i.token(i.key, map[string]any{"email_verified": false}), "oidc:u1 owner@vision reader", ""},
-		"verified":     {i.token(i.key, map[string]any{"email_verified": true}), "anna@example.com owner@vision reader", ""},
-		"two lines":    {i.token(i.key, map[string]any{"email": "a@b\nc"}), "names nobody", muster.CodeUnauthenticated},
-		"expired":      {i.token(i.key, map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), "expired at", muster.CodeUnauthenticated},
-		"audience":     {i.token(i.key, map[string]any{"aud": "another"}), "audience", muster.CodeUnauthenticated},
-		"issuer":       {i.token(i.key, map[string]any{"iss": "https://example.com"}), "issue", muster.CodeUnauthenticated},
-		"forged":       {i.token(newKey(t, "first"), nil), "not accepted", muster.CodeUnauthenticated},
-		"cut":          {i.token(i.key, nil)[:100], "not accepted", muster.CodeUnauthenticated},
-		"words":        {"a.b.c", "not accepted", muster.CodeUnauthenticated},
+		"good":                  {i.token(i.key, nil), "anna@example.com owner@vision reader", ""},
+		"one group":             {i.token(i.key, map[string]any{"groups": "ops"}), "anna@example.com reader administrator", ""},
+		"no group":              {i.token(i.key, map[string]any{"groups": nil}), "anna@example.com reader", ""},
+		"no name":               {i.token(i.key, map[string]any{"email": nil}), "oidc:u1 owner@vision reader", ""},
+		"not verified":          {i.token(i.key, map[string]any{"email_verified": false}), "oidc:u1 owner@vision reader", ""},
+		"verified":              {i.token(i.key, map[string]any{"email_verified": true}), "anna@example.com owner@vision reader", ""},
+		"verified in words":     {i.token(i.key, map[string]any{"email_verified": "true"}), "anna@example.com owner@vision reader", ""},
+		"not verified in words": {i.token(i.key, map[string]any{"email_verified": "false"}), "oidc:u1 owner@vision reader", ""},
+		"verified as a number":  {i.token(i.key, map[string]any{"email_verified": 1}), "oidc:u1 owner@vision reader", ""},
+		"verified as nothing":   {i.token(i.key, map[string]any{"email_verified": nil}), "oidc:u1 owner@vision reader", ""},
+		"like a run":            {i.token(i.key, map[string]any{"email": "run r"}), "oidc:run r owner@vision reader", ""},
+		"like a mark":           {i.token(i.key, map[string]any{"email": "oidc:u2"}), "oidc:oidc:u2 owner@vision reader", ""},
+		"like a run's address":  {i.token(i.key, map[string]any{"email": "run r <anna@example.com>"}), "oidc:run r <anna@example.com> owner@vision reader", ""},
+		"two lines":             {i.token(i.key, map[string]any{"email": "a@b\nc"}), "names nobody", muster.CodeUnauthenticated},
+		"expired":               {i.token(i.key, map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), "expired at", muster.CodeUnauthenticated},
+		"audience":              {i.token(i.key, map[string]any{"aud": "another"}), "audience", muster.CodeUnauthenticated},
+		"issuer":                {i.token(i.key, map[string]any{"iss": "https://example.com"}), "issue", muster.CodeUnauthenticated},
+		"forged":                {i.token(newKey(t, "first"), nil), "not accepted", muster.CodeUnauthenticated},
+		"cut":                   {i.token(i.key, nil)[:100], "not accepted", muster.CodeUnauthenticated},
+		"words":                 {"a.b.c", "not accepted", muster.CodeUnauthenticated},
 	} {
 		p, err := checker.Identify(t.Context(), c.token)
 		if muster.CodeOf(err) != c.code || err != nil && !strings.Contains(err.Error(), c.want) {
@@ -152,6 +163,54 @@ func TestIssuerAway(t *testing.T) {
 	}
 }
 
+// TestOneQuestion asks an issuer that does not answer once for all who come
+// meanwhile, and again only after a while.
+func TestOneQuestion(t *testing.T) {
+	var asked atomic.Int64
+	answer := make(chan struct{})
+	away := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		<-answer
+		http.Error(w, "not now", http.StatusServiceUnavailable)
+	}))
+	t.Cleanup(away.Close)
+	i := openIssuer(t)
+	c := i.config("*=reader")
+	c.Issuer = away.URL
+	checker, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if _, err := checker.Identify(t.Context(), "a.b.c"); muster.CodeOf(err) != muster.CodeUnreachable {
+				t.Errorf("an issuer that does not answer: %v", err)
+			}
+		})
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := checker.Identify(gone, "a.b.c"); !errors.Is(err, context.Canceled) {
+		t.Errorf("a caller who is gone: %v", err)
+	}
+	close(answer)
+	all.Wait()
+	if n := asked.Load(); n != 1 {
+		t.Errorf("21 callers asked %d times", n)
+	}
+	until := func(at time.Time) { checker.silence.Store(&silence{checker.silence.Load().err, at}) }
+	until(time.Now().Add(time.Hour))
+	if _, err := checker.Identify(t.Context(), "a.b.c"); muster.CodeOf(err) != muster.CodeUnreachable || asked.Load() != 1 {
+		t.Errorf("right after it did not answer: %v, asked %d times", err, asked.Load())
+	}
+	until(time.Now())
+	checker.Issuer = i.URL
+	if p, err := checker.Identify(t.Context(), i.token(i.key, nil)); err != nil || p.Name != "anna@example.com" {
+		t.Errorf("once it answers: %+v, %v", p, err)
+	}
+}
+
 // TestKeysChange believes the issuer's next key without a restart.
 func TestKeysChange(t *testing.T) {
 	i := openIssuer(t)
@@ -177,11 +236,18 @@ func TestConfig(t *testing.T) {
 	rule := []Rule{{Group: "*", Grant: muster.Grant{Role: muster.RoleReader}}}
 	for says, c := range map[string]Config{
 		"is no URL":            {Issuer: "login.example.com", ClientID: "x", Rules: rule},
+		"is not encrypted":     {Issuer: "http://login.example.com", ClientID: "x", Rules: rule},
 		"needs a client id":    {Issuer: "https://x", Rules: rule},
 		"nobody of the OpenID": {Issuer: "https://x", ClientID: "x"},
 	} {
 		if _, err := New(c); muster.CodeOf(err) != muster.CodeInvalid || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", says, err)
+		}
+	}
+	for issuer, ok := range map[string]bool{"http://localhost:5556/dex": true, "http://127.0.0.1": true, "http://[::1]:5556": true,
+		"http://localhost.example.com": false, "http://127.0.0.1.example.com": false, "http://10.0.0.1": false, "http://0.0.0.0": false} {
+		if _, err := New(Config{Issuer: issuer, ClientID: "x", Rules: rule}); (err == nil) != ok {
+			t.Errorf("%s: %v", issuer, err)
 		}
 	}
 	for text, says := range map[string]string{"ml": "gives no role", "=reader": "gives no role", "ml=king": `"king" is no role`,

@@ -18,19 +18,20 @@ type past struct {
 	*testing.T
 	*retention
 	ledger muster.Ledger
+	files  string            // the bucket's folder
 	code   map[string]string // by run: the digest of its code
 	later  time.Duration     // how far the clock is ahead
 }
 
 func aPast(t *testing.T) *past {
 	s, err := store.Open(t.Context(), t.TempDir())
-	p := &past{T: t}
+	p := &past{T: t, files: t.TempDir()}
 	p.must(err)
 	t.Cleanup(func() { s.Close() })
-	b, err := artifact.OpenFolder(t.Context(), t.TempDir())
+	b, err := artifact.OpenFolder(t.Context(), p.files)
 	p.must(err)
 	t.Cleanup(func() { b.Close() })
-	p.retention = &retention{s, b, func() bool { return true }, func() time.Time { return time.Now().Add(p.later) }, slog.New(slog.NewTextHandler(t.Output(), nil))}
+	p.retention = &retention{store: s, bucket: b, leading: func() bool { return true }, now: func() time.Time { return time.Now().Add(p.later) }, log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	p.must(s.CreateCluster(t.Context(), &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}))
 	p.must(s.CreateWorkspace(t.Context(), &muster.Workspace{Name: "w", DefaultCluster: "c"}))
 	lease, err := s.AcquireLease(t.Context(), "test", true)
@@ -44,6 +45,13 @@ func (p *past) must(err error) {
 	if err != nil {
 		p.Fatal(err)
 	}
+}
+
+// keep says how long files and logs are kept.
+func (p *past) keep(artifacts, logs time.Duration) {
+	p.Helper()
+	_, err := p.store.SetKeeping(p.Context(), "w", muster.Keeping{Artifacts: muster.Duration(artifacts), Logs: muster.Duration(logs)}, muster.Origin{})
+	p.must(err)
 }
 
 // run makes a run that leaves a file and a log, and ends it if over.
@@ -106,7 +114,7 @@ func TestRetention(t *testing.T) {
 	if got := p.kept(old) + p.kept(archived) + p.kept(going); got != "alalal" {
 		t.Errorf("a workspace that keeps all for ever keeps %s", got)
 	}
-	p.must(p.store.SetKeeping(ctx, "w", muster.Keeping{Artifacts: muster.Duration(time.Hour), Logs: muster.Duration(time.Minute)}))
+	p.keep(time.Hour, time.Minute)
 	p.later = 10 * time.Minute
 	if r := p.retain(true); len(r.Runs) != 1 || r.Runs[0].Run != "old" || r.Runs[0].Logs != 1 || r.Runs[0].Artifacts != 0 || r.Bytes != 3 || !r.DryRun {
 		t.Errorf("a dry run tells %+v", r)
@@ -118,7 +126,7 @@ func TestRetention(t *testing.T) {
 	if got := p.kept(old); got != "a" {
 		t.Errorf("of logs kept a minute and files kept an hour there is %s", got)
 	}
-	p.must(p.store.SetKeeping(ctx, "w", muster.Keeping{Artifacts: muster.Duration(time.Minute), Logs: muster.Duration(time.Minute)}))
+	p.keep(time.Minute, time.Minute)
 	p.retain(false)
 	if got := []string{p.kept(old), p.kept(archived), p.kept(going)}; !slices.Equal(got, []string{"", "al", "al"}) {
 		t.Errorf("what is kept of old, archived and going: %q", got)
@@ -166,7 +174,7 @@ func TestOldUploads(t *testing.T) {
 	p.run("gone", true)
 	p.run("archived", true)
 	p.must(p.store.ArchiveRun(t.Context(), "w", "archived", true, muster.Origin{}))
-	p.must(p.store.SetKeeping(t.Context(), "w", muster.Keeping{Artifacts: muster.Duration(time.Hour)}))
+	p.keep(time.Hour, 0)
 	p.later = muster.KeepUploads - time.Minute
 	p.retain(false)
 	left := func() (names []string) {

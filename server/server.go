@@ -231,7 +231,7 @@ func (s *Server) assemble() {
 	}
 	s.agents = agentapi.New(agentapi.Services{Identities: s.nomad, Claims: held, Artifacts: s.store, Blobs: blobs, Metrics: s.store,
 		FindRun: s.store.FindRunByID, Servers: s.servers, Changed: s.controller.Ordered, Agents: s.agentsFolder(), Called: called, Logger: s.Log})
-	s.retention = &retention{s.store, s.bucket, s.controller.Leading, time.Now, s.Log}
+	s.retention = &retention{store: s.store, bucket: s.bucket, leading: s.controller.Leading, now: time.Now, log: s.Log}
 	s.people = api.New(api.Services{Workspaces: s.store, Experiments: s.store, Clusters: s.store, Nodes: &nodes{s.store, s.controller}, Runs: door,
 		Attempts: s.store, Events: s.store, Artifacts: s.store, Blobs: blobs, Archive: s.store, Retention: s.retention, Metrics: s.store, Tokens: s.store, Audit: s.store, Changes: s.store, Receipts: s.store, Issuer: s.issuer, Registries: s.store, Vault: s.nomad, RunOf: s.runPrincipal, Policies: s.policies,
 		Site: s.Site, Limits: s.Limits, Origins: s.Origins, Called: called, Wake: s.controller.Wake, Closing: s.closing, Logger: s.Log})

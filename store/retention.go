@@ -30,27 +30,44 @@ func (s *Store) ArchiveRun(ctx context.Context, workspace, name string, archived
 }
 
 // SetKeeping keeps how long a workspace keeps what its runs left.
-func (s *Store) SetKeeping(ctx context.Context, workspace string, k muster.Keeping) error {
-	return s.inTx(ctx, "set retention", func(t *tx) error {
-		w, err := findWorkspace(ctx, t, workspace)
-		if err != nil {
+func (s *Store) SetKeeping(ctx context.Context, workspace string, k muster.Keeping, by muster.Origin) (w *muster.Workspace, err error) {
+	err = s.inTx(ctx, "set retention", func(t *tx) error {
+		if w, err = findWorkspace(ctx, t, workspace); err != nil {
 			return err
 		}
-		_, err = t.exec(ctx, `UPDATE workspaces SET keep_artifacts = ?, keep_logs = ? WHERE id = ?`, seconds(k.Artifacts), seconds(k.Logs), w.ID)
+		if err := by.Check(w.Version); err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, `UPDATE workspaces SET keep_artifacts = ?, keep_logs = ? WHERE id = ?`, seconds(k.Artifacts), seconds(k.Logs), w.ID); err != nil {
+			return err
+		}
+		w, err = findWorkspace(ctx, t, workspace)
 		return err
 	})
+	return w, err
 }
 
 // seconds is what is kept of a duration.
 func seconds(d muster.Duration) int64 { return int64(time.Duration(d) / time.Second) }
 
-// ListLeft returns the runs of a workspace that have ended, with what retention
-// must know of them.
+// notGone chooses the runs of a workspace that have ended and of which something
+// may be left, in the words of their index.
+const notGone = `WHERE r.workspace_id = ? AND r.ended_at > 0 AND (r.artifacts_purged_at = 0 OR r.logs_purged_at = 0) `
+
+const (
+	leftRuns = `SELECT r.id, r.name, r.ended_at, r.archived_at, r.artifacts_removed_at, r.logs_removed_at, r.artifacts_purged_at > 0, r.logs_purged_at > 0, r.deleted_at > 0
+		FROM runs r ` + notGone + `ORDER BY r.id`
+	leftAttempts = `SELECT a.run_id, count(i.idx) FROM runs r JOIN attempts a ON a.run_id = r.id LEFT JOIN instances i ON i.launch_id = a.launch_id ` +
+		notGone + `GROUP BY a.run_id, a.number ORDER BY a.run_id, a.number`
+)
+
+// ListLeft returns the runs of a workspace that have ended and of which something
+// may be left, with what retention must know of them.
 func (s *Store) ListLeft(ctx context.Context, workspaceID int64) ([]*muster.Left, error) {
 	all, err := collect(ctx, s.read, func(row scanner) (*muster.Left, error) {
 		l := &muster.Left{}
-		return l, row.Scan(&l.RunID, &l.Run, timeCol{&l.EndedAt}, timeCol{&l.ArchivedAt}, timeCol{&l.ArtifactsRemoved}, timeCol{&l.LogsRemoved}, &l.Deleted)
-	}, `SELECT id, name, ended_at, archived_at, artifacts_removed_at, logs_removed_at, deleted_at > 0 FROM runs WHERE workspace_id = ? AND ended_at > 0 ORDER BY id`, workspaceID)
+		return l, row.Scan(&l.RunID, &l.Run, timeCol{&l.EndedAt}, timeCol{&l.ArchivedAt}, timeCol{&l.ArtifactsRemoved}, timeCol{&l.LogsRemoved}, &l.ArtifactsPurged, &l.LogsPurged, &l.Deleted)
+	}, leftRuns, workspaceID)
 	if err != nil {
 		return nil, err
 	}
@@ -63,27 +80,13 @@ func (s *Store) ListLeft(ctx context.Context, workspaceID int64) ([]*muster.Left
 		instances int
 	}
 	attempts, err := collect(ctx, s.read, func(row scanner) (a attempt, err error) { return a, row.Scan(&a.run, &a.instances) },
-		`SELECT a.run_id, count(i.idx) FROM attempts a JOIN runs r ON r.id = a.run_id LEFT JOIN instances i ON i.launch_id = a.launch_id
-		WHERE r.workspace_id = ? GROUP BY a.run_id, a.number ORDER BY a.run_id, a.number`, workspaceID)
+		leftAttempts, workspaceID)
 	for _, a := range attempts {
 		if l := byID[a.run]; l != nil {
 			l.Attempts = append(l.Attempts, a.instances)
 		}
 	}
 	return all, err
-}
-
-// NamedUploads returns the uploads that runs name which keep them: those that
-// have not ended, are archived, or have kept their files.
-func (s *Store) NamedUploads(ctx context.Context, workspaceID int64) (map[muster.Ref]bool, error) {
-	refs, err := collect(ctx, s.read, func(row scanner) (ref muster.Ref, err error) { return ref, row.Scan(&ref) },
-		`SELECT DISTINCT d.ref FROM run_data d JOIN runs r ON r.id = d.run_id
-		WHERE r.workspace_id = ? AND d.direction IN ('code', 'input') AND r.deleted_at = 0 AND (r.ended_at = 0 OR r.archived_at > 0 OR r.artifacts_removed_at = 0)`, workspaceID)
-	named := map[muster.Ref]bool{}
-	for _, ref := range refs {
-		named[ref] = true
-	}
-	return named, err
 }
 
 // MarkRemoved writes that retention removes a run's files, its logs or both, and
@@ -99,4 +102,19 @@ func (s *Store) MarkRemoved(ctx context.Context, l *muster.Left, artifacts, logs
 		_, err = t.exec(ctx, `UPDATE artifacts SET deleted_at = ? WHERE run_id = ? AND deleted_at = 0`, now, l.RunID)
 		return err
 	})
+}
+
+// MarkPurged writes that what retention removed of a run is gone for good.
+func (s *Store) MarkPurged(ctx context.Context, runID int64, artifacts, logs bool) error {
+	return s.inTx(ctx, "mark what is gone", func(t *tx) error {
+		now := micros(t.now)
+		_, err := t.exec(ctx, `UPDATE runs SET artifacts_purged_at = CASE WHEN ? THEN ? ELSE artifacts_purged_at END,
+			logs_purged_at = CASE WHEN ? THEN ? ELSE logs_purged_at END WHERE id = ?`, artifacts, now, logs, now, runID)
+		return err
+	})
+}
+
+// LogsRemoved returns when retention removed a run's logs.
+func (s *Store) LogsRemoved(ctx context.Context, runID int64) (at time.Time, err error) {
+	return at, s.read.QueryRowContext(ctx, `SELECT logs_removed_at FROM runs WHERE id = ?`, runID).Scan(timeCol{&at})
 }

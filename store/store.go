@@ -41,6 +41,8 @@ type Store struct {
 	read, write *sql.DB
 	lock        *os.File
 
+	uploads sync.Mutex // whoever sees an upload, or removes it
+
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when an event was written
 }

@@ -28,7 +28,7 @@ func (a *API) guard(o operation) func(huma.Context, func(huma.Context)) {
 			return
 		}
 		authorization := c.Header("Authorization")
-		p, err := a.identify(c.Context(), authorization)
+		p, err := a.prove(c, authorization)
 		if err != nil {
 			a.refuse(c, err)
 			return

@@ -32,12 +32,11 @@ func (a *API) registerData() {
 	const upload, run = "/workspaces/{workspace}/uploads/{sha256}", "/workspaces/{workspace}/runs/{run}"
 	handle(a, operation{"HEAD", upload, "has-upload", "Is this upload here already?", 204, "uploads", muster.RoleReader},
 		func(ctx context.Context, in *inUpload) (*struct{}, error) {
-			key, err := a.uploadKey(ctx, in)
+			workspace, err := a.uploadsOf(ctx, in.InWorkspace, in.SHA256)
 			if err != nil {
 				return nil, err
 			}
-			_, err = a.Blobs.Size(ctx, key)
-			return nil, err
+			return nil, a.seeUpload(ctx, workspace, in.SHA256)
 		})
 	handle(a, operation{"PUT", upload, "put-upload", "Upload a packed code folder or input", 204, "uploads", muster.RoleContributor},
 		func(ctx context.Context, in *inUpload) (*struct{}, error) { return nil, a.putUpload(ctx, in) })
@@ -94,32 +93,52 @@ func (a *API) listArtifacts(ctx context.Context, in *listArtifacts) (*muster.Art
 	return page, nil
 }
 
-// uploadKey finds where an upload is kept.
-func (a *API) uploadKey(ctx context.Context, in *inUpload) (string, error) {
-	if err := muster.CheckSHA256(in.SHA256); err != nil {
-		return "", err
+// uploadsOf finds the workspace whose upload is asked for.
+func (a *API) uploadsOf(ctx context.Context, in InWorkspace, sum string) (workspaceID int64, err error) {
+	if err := muster.CheckSHA256(sum); err != nil {
+		return 0, err
 	}
 	w, err := a.Workspaces.FindWorkspace(ctx, in.Workspace)
 	if err != nil {
-		return "", err
+		return 0, err
 	}
-	return muster.UploadKey(w.ID, in.SHA256), nil
+	return w.ID, nil
+}
+
+// seeUpload finds an upload, and keeps it from retention for a while: who is told
+// that it is here does not send it, and names it in a run.
+func (a *API) seeUpload(ctx context.Context, workspaceID int64, sum string) error {
+	key := muster.UploadKey(workspaceID, sum)
+	if _, err := a.Blobs.Size(ctx, key); err != nil {
+		return err
+	}
+	if err := a.Archive.SeeUpload(ctx, workspaceID, sum); err != nil {
+		return err
+	}
+	_, err := a.Blobs.Size(ctx, key) // retention may have been quicker
+	return err
 }
 
 // putUpload keeps an upload whose bytes are those that its name promises.
 func (a *API) putUpload(ctx context.Context, in *inUpload) error {
-	key, err := a.uploadKey(ctx, in)
+	workspace, err := a.uploadsOf(ctx, in.InWorkspace, in.SHA256)
 	if err != nil {
 		return err
 	}
-	if _, err := a.Blobs.Size(ctx, key); err == nil {
+	if a.seeUpload(ctx, workspace, in.SHA256) == nil {
 		return nil // the same bytes by their name; the rest of the body is not read
 	}
-	_, sum, err := a.Blobs.Put(ctx, key, in.SHA256, in.bytes)
+	_, sum, err := a.Blobs.Put(ctx, muster.UploadKey(workspace, in.SHA256), in.SHA256, in.bytes)
 	if errors.Is(err, muster.ErrDigest) {
 		return muster.Errorf(muster.CodeInvalid, "the bytes have SHA-256 %s, and not %s", sum, in.SHA256).At("sha256").WithCure("send them again")
 	}
 	return err
+}
+
+// removed says that retention has removed something.
+func removed(what string, at time.Time) error {
+	return muster.Errorf(muster.CodeNotFound, "%s removed by retention on %s", what, at.Format(time.DateOnly)).
+		WithCure("muster run archive keeps what a run left; muster workspace show tells how long it is kept otherwise")
 }
 
 // artifact streams a file.
@@ -136,8 +155,7 @@ func (a *API) artifact(ctx context.Context, in InRun, file string) (*huma.Stream
 		return nil, err
 	}
 	if !f.DeletedAt.IsZero() {
-		return nil, muster.Errorf(muster.CodeNotFound, "%s was removed by retention on %s", file, f.DeletedAt.Format(time.DateOnly)).
-			WithCure("muster run archive keeps what a run left; muster workspace show tells how long it is kept otherwise")
+		return nil, removed(file+" was", f.DeletedAt)
 	}
 	blob := &seeker{ctx: ctx, blobs: a.Blobs, key: muster.ArtifactKey(r.ID, f.Attempt, f.Instance, f.Path), size: f.Size}
 	return &huma.StreamResponse{Body: func(c huma.Context) {

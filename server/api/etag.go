@@ -107,7 +107,7 @@ func tags(header string) (all []string) {
 // conditional are the operations that If-Match makes depend on the version that
 // the caller has seen.
 var conditional = map[string]bool{
-	"update-workspace": true, "delete-workspace": true, "update-experiment": true, "delete-experiment": true,
+	"update-workspace": true, "delete-workspace": true, "set-retention": true, "update-experiment": true, "delete-experiment": true,
 	"update-run": true, "delete-run": true, "cancel-run": true,
 }
 

@@ -204,12 +204,18 @@ func (a *API) log(ctx context.Context, in InRun, id muster.LogID) (*huma.StreamR
 		if err := checkInstance(attempts, id.Attempt, id.Instance); err != nil {
 			return nil, err
 		}
+		if err := a.logsKept(ctx, r); err != nil {
+			return nil, err
+		}
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		c.SetHeader("Content-Type", "text/plain; charset=utf-8")
 		c.SetStatus(200)
 		for offset := int64(0); ; {
 			n, err := a.copyChunk(ctx, c.BodyWriter(), id, offset)
+			if n == 0 && err == nil && len(attempts) > 0 {
+				err = a.logsKept(ctx, r) // else it is removed while it is read
+			}
 			if err != nil {
 				if ctx.Err() == nil {
 					a.Logger.Warn("a log broke off", "error", err)
@@ -222,6 +228,16 @@ func (a *API) log(ctx context.Context, in InRun, id muster.LogID) (*huma.StreamR
 			offset += n
 		}
 	}}, nil
+}
+
+// logsKept refuses to read logs that retention has removed: they would pass for
+// empty ones.
+func (a *API) logsKept(ctx context.Context, r *muster.Run) error {
+	at, err := a.Archive.LogsRemoved(ctx, r.ID)
+	if err != nil || at.IsZero() {
+		return err
+	}
+	return removed("the logs of run "+r.Name+" were", at)
 }
 
 // attempts returns a run with its attempts.

@@ -29,9 +29,17 @@ func DefaultLimits() Limits { return Limits{Rate: 50, Burst: 200, Streams: 50} }
 // and not by how many a second: somebody may well fetch 10,000 small files.
 var transfers = map[string]bool{"get-artifact": true, "get-log": true, "put-upload": true, "put-part": true, "has-upload": true}
 
-// streaming reports whether a request lasts, or moves files.
+// streaming reports whether a request lasts, or moves files. Only events come
+// as a page or as a stream: what any other operation is asked to accept must
+// not take it out of the count.
 func streaming(o operation, c huma.Context) bool {
-	return transfers[o.id] || o.id == "follow-logs" || strings.Contains(c.Header("Accept"), "text/event-stream")
+	switch o.id {
+	case "follow-logs":
+		return true
+	case "workspace-events", "run-events":
+		return strings.Contains(c.Header("Accept"), "text/event-stream")
+	}
+	return transfers[o.id]
 }
 
 // limiter counts what principals ask for.
@@ -120,11 +128,17 @@ const patience = time.Minute
 // patient reads a body that may take long, but not stand still.
 type patient struct{ huma.Context }
 
-// Read reads on.
+// Read reads on. Once nothing more is to come the time is up for nobody: the
+// server goes on reading, to hear whether the caller leaves, and would take a
+// store that is slow to keep the bytes for that.
 func (p patient) Read(b []byte) (int, error) {
 	// A connection that cannot have a deadline is one of a test.
 	_ = p.SetReadDeadline(time.Now().Add(patience))
-	return p.BodyReader().Read(b)
+	n, err := p.BodyReader().Read(b)
+	if err != nil {
+		_ = p.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // exposed are the headers of answers that pages of other origins may read, and

@@ -85,7 +85,7 @@ func (a *API) followLogs(ctx context.Context, in *inLogs) (*huma.StreamResponse,
 	if err != nil {
 		return nil, err
 	}
-	_, attempts, err := a.attempts(ctx, in.InRun)
+	r, attempts, err := a.attempts(ctx, in.InRun)
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +98,9 @@ func (a *API) followLogs(ctx context.Context, in *inLogs) (*huma.StreamResponse,
 		return nil, muster.Errorf(muster.CodeInvalid, "the run has no attempt %d", at.attempt).At("Last-Event-ID").WithCure("leave it out to begin anew")
 	case first > 0:
 		if err := checkInstance(attempts, first, max(instance, 0)); err != nil {
+			return nil, err
+		}
+		if err := a.logsKept(ctx, r); err != nil {
 			return nil, err
 		}
 	}
@@ -149,6 +152,9 @@ func (f *follower) follow(ctx context.Context) error {
 			f.at, f.sources = &position{attempt: f.at.attempt + 1}, nil
 			continue
 		case !f.in.Follow, r.State.Final(), f.in.Attempt > 0 && !attempts[f.in.Attempt-1].EndedAt.IsZero():
+			if err := f.logsKept(ctx, r); err != nil && len(attempts) > 0 {
+				return err // removed while they were read
+			}
 			return f.out.send(f.id(), "end", struct{}{})
 		}
 		if err := f.out.beat(); err != nil {
@@ -223,15 +229,24 @@ func (f *follower) id() string {
 	return id
 }
 
-// all sends all that is there; sent is false where nothing is.
+// round is how many chunks are sent, or as many as there are sources, before
+// those are asked again that had nothing: that costs a read each.
+const round = 64
+
+// all sends what is there, up to a round; sent is false where nothing is. A round
+// ends even when one source always has more: the others must not wait for it.
 func (f *follower) all(ctx context.Context) (sent bool, err error) {
-	for {
+	for _, s := range f.sources {
+		s.dry = false
+	}
+	for range max(round, len(f.sources)) {
 		more, err := f.next(ctx)
 		if !more || err != nil {
 			return sent, err
 		}
 		sent = true
 	}
+	return sent, nil
 }
 
 // next sends what was written first of all that is there, up to where another

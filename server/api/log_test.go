@@ -5,12 +5,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/server/api"
 )
 
 // leader moves runs as a leader's loops would.
@@ -217,4 +220,88 @@ func TestLogsThatAreNotThere(t *testing.T) {
 	if texts, _ := d.follow(runs+"/r/logs", "").all(); len(texts) != 0 {
 		t.Errorf("a run that never started logged %v", texts)
 	}
+}
+
+// counted counts how often each blob is opened.
+type counted struct {
+	muster.Blobs
+	mu     sync.Mutex
+	opened map[string]int
+	before func(key string) // told of what is opened, if not nil
+}
+
+func (c *counted) Open(ctx context.Context, key string, offset int64) (io.ReadCloser, error) {
+	c.mu.Lock()
+	c.opened[key]++
+	if c.before != nil {
+		c.before(key)
+	}
+	c.mu.Unlock()
+	return c.Blobs.Open(ctx, key, offset)
+}
+
+// TestDrainedLogsRest holds that a log that has nothing is not asked again for
+// each chunk of another.
+func TestDrainedLogsRest(t *testing.T) {
+	var blobs *counted
+	d := open(t, func(s *api.Services) {
+		blobs = &counted{Blobs: s.Blobs, opened: map[string]int{}}
+		s.Blobs = blobs
+	})
+	at := d.gang()
+	const chunks = 50
+	var end int64
+	for n := range chunks {
+		end = d.chunk(at(0, muster.Stdout), end, 10*n, "a\n")
+	}
+	d.chunk(at(1, muster.Stdout), 0, 15, "b\n")
+	text, ids := d.follow(runs+"/r/logs?follow=false&instance=all", "").merged()
+	if len(ids) != chunks+1 || !strings.HasPrefix(text, "0out@0:a\n|0out@10:a\n|1out@15:b\n|0out@20:a\n|") {
+		t.Errorf("%d chunks came: %s", len(ids), text)
+	}
+	for _, id := range []struct {
+		muster.LogID
+		end int64
+	}{{at(0, muster.Stdout), end}, {at(0, muster.Stderr), 0}, {at(1, muster.Stdout), 2}, {at(1, muster.Stderr), 0}} {
+		if n := blobs.opened[id.ChunkKey(id.end)]; n < 1 || n > 2 {
+			t.Errorf("%s of instance %d was asked %d times for what is not there, with one round that sent and one that did not", id.Stream, id.Instance, n)
+		}
+	}
+}
+
+// TestNoLogStarves holds that a log that always has more, however fast it is
+// read, does not keep those from being heard that had nothing at first.
+func TestNoLogStarves(t *testing.T) {
+	var blobs *counted
+	d := open(t, func(s *api.Services) {
+		blobs = &counted{Blobs: s.Blobs, opened: map[string]int{}}
+		s.Blobs = blobs
+	})
+	at := d.gang()
+	busy, end, written := at(0, muster.Stdout), int64(0), 0
+	blobs.before = func(key string) {
+		if key != busy.ChunkKey(end) {
+			return
+		}
+		end = d.chunk(busy, end, 10*written, "a\n")
+		if written++; written == 5 {
+			d.chunk(at(1, muster.Stdout), 0, 15, "b\n")
+		}
+	}
+	defer func() { // the server may read on for a moment
+		blobs.mu.Lock()
+		defer blobs.mu.Unlock()
+		blobs.before = nil
+	}()
+	f := d.follow(runs+"/r/logs?follow=false&instance=all", "")
+	for range 300 {
+		_, c := f.next()
+		if c == nil {
+			t.Fatal("the stream ended")
+		}
+		if c.Instance == 1 {
+			return
+		}
+	}
+	t.Error("300 chunks of one log came, and none of the other")
 }

@@ -22,15 +22,25 @@ type source struct {
 	data   []byte        // from offset on, to the end of a chunk
 	marks  []muster.Mark // of data; the first is at offset or before it
 	asked  bool          // offset is where a chunk begins, or data is
+	dry    bool          // nothing was there in this round of the reader
 	at     map[int64]time.Time
 }
 
 // fill reads the next chunk when nothing is left of the last one. It reports
-// whether there is something.
+// whether there is something; when there is not, it does not look again before
+// somebody takes dry back.
 func (s *source) fill(ctx context.Context) (bool, error) {
-	if len(s.data) > 0 {
-		return true, nil
+	if len(s.data) > 0 || s.dry {
+		return len(s.data) > 0, nil
 	}
+	some, err := s.look(ctx)
+	s.dry = !some && err == nil
+	return some, err
+}
+
+// look reads the chunk that holds what comes next. It reports whether there is
+// one.
+func (s *source) look(ctx context.Context) (bool, error) {
 	begin := s.offset
 	if !s.asked { // a reader may go on anywhere
 		chunks, err := s.chunks(ctx)

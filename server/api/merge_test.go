@@ -134,7 +134,7 @@ func TestFewReads(t *testing.T) {
 	}
 	blobs := &counting{Blobs: d.bucket}
 	server := httptest.NewServer(api.New(api.Services{Workspaces: d.store, Experiments: d.store, Clusters: d.store, Nodes: noNomad{}, Runs: d.store,
-		Attempts: d.store, Events: d.store, Artifacts: d.store, Blobs: blobs, Metrics: d.store, Tokens: d.store, Audit: d.store, Receipts: d.store,
+		Attempts: d.store, Events: d.store, Artifacts: d.store, Archive: d.store, Blobs: blobs, Metrics: d.store, Tokens: d.store, Audit: d.store, Receipts: d.store,
 		Site: muster.DefaultSite(), Wake: func() {}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}))
 	defer server.Close()
 	d.url = server.URL

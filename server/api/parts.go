@@ -54,16 +54,10 @@ func (a *API) registerParts() {
 		})
 }
 
-// partsKey finds where the parts of an upload are kept, and where the whole.
-func (a *API) partsKey(ctx context.Context, in *InWhole) (base, key string, err error) {
-	if err := muster.CheckSHA256(in.SHA256); err != nil {
-		return "", "", err
-	}
-	w, err := a.Workspaces.FindWorkspace(ctx, in.Workspace)
-	if err != nil {
-		return "", "", err
-	}
-	return muster.UploadPartsKey(w.ID, in.SHA256), muster.UploadKey(w.ID, in.SHA256), nil
+// partsKey finds where the parts of an upload are kept, and the workspace.
+func (a *API) partsKey(ctx context.Context, in *InWhole) (base string, workspaceID int64, err error) {
+	workspaceID, err = a.uploadsOf(ctx, in.InWorkspace, in.SHA256)
+	return muster.UploadPartsKey(workspaceID, in.SHA256), workspaceID, err
 }
 
 // putPart keeps a part. The same one may come again.
@@ -82,14 +76,17 @@ func (a *API) putPart(ctx context.Context, in *inPart) error {
 
 // completeUpload makes an upload of its parts.
 func (a *API) completeUpload(ctx context.Context, in *InWhole, size int64) error {
-	base, key, err := a.partsKey(ctx, in)
+	base, workspace, err := a.partsKey(ctx, in)
 	if err != nil {
 		return err
 	}
-	if _, err := a.Blobs.Size(ctx, key); err == nil {
+	if a.seeUpload(ctx, workspace, in.SHA256) == nil {
 		return nil // somebody else has brought it meanwhile
 	}
-	err = muster.JoinParts(ctx, a.Blobs, base, key, in.SHA256, size)
+	err = muster.JoinParts(ctx, a.Blobs, base, muster.UploadKey(workspace, in.SHA256), in.SHA256, size)
+	if err != nil && a.seeUpload(ctx, workspace, in.SHA256) == nil {
+		return nil // somebody else has made it of the same parts
+	}
 	if errors.Is(err, muster.ErrDigest) {
 		return muster.Errorf(muster.CodeInvalid, "the parts together have another SHA-256 than %s", in.SHA256).At("sha256").WithCure("send all of them again")
 	}

@@ -23,11 +23,8 @@ func (a *API) registerRetention() {
 		func(ctx context.Context, in *struct {
 			InWorkspace
 			Body muster.Keeping
-		}) (*body[*muster.Workspace], error) {
-			if err := a.Archive.SetKeeping(ctx, in.Workspace, in.Body); err != nil {
-				return nil, err
-			}
-			return ok(a.Workspaces.FindWorkspace(ctx, in.Workspace))
+		}) (*one[*muster.Workspace], error) {
+			return theWorkspace(a.Archive.SetKeeping(ctx, in.Workspace, in.Body, origin(ctx)))
 		})
 	handle(a, operation{"GET", workspace + "/retention", "show-retention", "Tell what retention would remove now", 200, "workspaces", muster.RoleReader},
 		func(ctx context.Context, in *InWorkspace) (*body[*muster.RetentionReport], error) {

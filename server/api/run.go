@@ -198,7 +198,7 @@ func (a *API) checkUploads(ctx context.Context, w *muster.Workspace, s *muster.S
 		if !is {
 			continue
 		}
-		if _, err := a.Blobs.Size(ctx, muster.UploadKey(w.ID, sum)); muster.CodeOf(err) == muster.CodeNotFound {
+		if err := a.seeUpload(ctx, w.ID, sum); muster.CodeOf(err) == muster.CodeNotFound {
 			return muster.Errorf(muster.CodeInvalid, "%s is not uploaded to workspace %s", ref, w.Name).At(at).
 				WithCure("PUT it to %s/workspaces/%s/uploads/%s first", base, w.Name, sum)
 		} else if err != nil {
