@@ -193,6 +193,22 @@ func (d *diagnosis) ready(ctx context.Context, api *client.Client) {
 			WithCure("see the server's log, and whether Nomad and the disk of its data folder are well")
 	}
 	d.judge("ready", err, "store and Nomad answer")
+	if err == nil {
+		d.consul(g.Text)
+	}
+}
+
+// consul reads of a server that is ready whether it is registered in Consul,
+// where it uses one.
+func (d *diagnosis) consul(ready string) {
+	_, said, uses := strings.Cut(strings.TrimSpace(ready), "consul: ")
+	switch {
+	case !uses:
+	case said == "ok":
+		d.add("registration", checkOK, "", "the server stands in Consul")
+	default:
+		d.add("registration", checkWarn, "runs go on; see that Consul answers, and --consul-addr and --consul-token of the server", "the server does not stand in Consul: %s", said)
+	}
 }
 
 // leaderRE finds in the metrics whether the server leads.

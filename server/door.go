@@ -41,4 +41,12 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	fmt.Fprintln(w, "ok")
+	if s.consul == nil {
+		return
+	}
+	if err := s.consul.Registered(); err != nil { // no run waits for Consul
+		fmt.Fprintln(w, "consul:", err)
+		return
+	}
+	fmt.Fprintln(w, "consul: ok")
 }

@@ -10,9 +10,12 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/muster-ml/muster"
 )
 
 // Config says how Consul is reached. Empty fields take what the CONSUL_*
@@ -38,9 +41,10 @@ func Policy(installation string) string {
 
 // Consul is a Consul agent.
 type Consul struct {
-	api     *api.Client
-	log     *slog.Logger
-	observe func(operation string, took time.Duration, err error)
+	registered atomic.Pointer[error] // how the last registration ended; nil before the first
+	api        *api.Client
+	log        *slog.Logger
+	observe    func(operation string, took time.Duration, err error)
 }
 
 // New returns Consul at an address. It does not connect yet.
@@ -58,7 +62,15 @@ func New(c Config) (*Consul, error) {
 	if c.Observe == nil {
 		c.Observe = func(string, time.Duration, error) {}
 	}
-	return &Consul{client, c.Log, c.Observe}, nil
+	return &Consul{api: client, log: c.Log, observe: c.Observe}, nil
+}
+
+// Registered returns nil once the server is registered, and else why it is not.
+func (c *Consul) Registered() error {
+	if last := c.registered.Load(); last != nil {
+		return *last
+	}
+	return muster.Errorf(muster.CodeUnreachable, "Consul has not answered yet")
 }
 
 // measure makes one call, and tells of it unless we hung up ourselves.
@@ -103,6 +115,7 @@ func (c *Consul) Register(ctx context.Context, installation string, advertise *u
 	for away := false; ctx.Err() == nil; {
 		opts := api.ServiceRegisterOpts{}
 		err := c.measure(ctx, "register service", func() error { return c.api.Agent().ServiceRegisterOpts(r, opts.WithContext(ctx)) })
+		c.registered.Store(&err)
 		if (err != nil) != away && ctx.Err() == nil {
 			away = err != nil
 			c.log.Info("registration in Consul", "service", r.Name, "ok", !away, "error", err)

@@ -74,6 +74,9 @@ func TestRegister(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if c.Registered() == nil {
+		t.Error("registered before anything was said")
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Register(ctx, "abc123", advertise) }()
@@ -95,6 +98,9 @@ func TestRegister(t *testing.T) {
 		return err == nil && len(entries) == 1
 	}
 	eventually(t, "the server is registered, and its check passes", passing)
+	if err := c.Registered(); err != nil {
+		t.Error(err)
+	}
 	if s := registered(); s.Service != "muster-abc123" || s.Meta["url"] != server.URL || s.Address != advertise.Hostname() || s.Port == 0 {
 		t.Errorf("registered as %+v", s)
 	}
