@@ -78,6 +78,8 @@ func (x *Execution) endOfSilence(in *Instance, a *SeenAlloc, s *Sighting) end {
 		return end{Outcome: OutcomePlatform, Reason: "Nomad ended the job and placed nothing"}
 	case a.Unfetched && in.ClaimedAt.IsZero() && a.Created.Before(s.Since):
 		return end{Outcome: OutcomeWithdrawn, Reason: fmt.Sprintf("no server answered when node %s fetched the agent", name(in, a))}
+	case a.Unfetched && in.ClaimedAt.IsZero():
+		return end{Outcome: OutcomePlatform, Reason: a.Failure + ": nodes must reach the server under its --advertise"}
 	case a.Failure != "" && in.ClaimedAt.IsZero():
 		return end{Outcome: OutcomePlatform, Reason: a.Failure}
 	case a.ExitCode == ExitRefused && !in.ClaimedAt.IsZero():

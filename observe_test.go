@@ -31,7 +31,7 @@ func newScene(instances int) *scene {
 		id := fmt.Sprint("n", i)
 		sc.x.Launch.Instances = append(sc.x.Launch.Instances, Instance{Group: "main", Index: i, GroupIndex: i, NodeID: id, NodeName: id, Placed: true,
 			AllocID: fmt.Sprint("a", i), ClaimedAt: noon.Add(-50 * time.Second), ReportedAt: noon.Add(-30 * time.Second), Phase: PhaseCommand})
-		sc.s.Allocs = append(sc.s.Allocs, SeenAlloc{ID: fmt.Sprint("a", i), JobID: "child", Group: "main", Index: i, NodeID: id, NodeName: id, Client: "running", Desired: "run"})
+		sc.s.Allocs = append(sc.s.Allocs, SeenAlloc{ID: fmt.Sprint("a", i), JobID: "child", Group: "main", Index: i, NodeID: id, NodeName: id, Client: "running", Desired: "run", Created: noon.Add(-time.Minute)})
 		sc.s.Nodes[id] = SeenNode{ID: id, Name: id, Status: "ready", Eligible: true}
 	}
 	return sc
@@ -129,8 +129,8 @@ func TestObserve(t *testing.T) {
 		{"artifact failed", 1, func(sc *scene) {
 			sc.unclaimed(0)
 			sc.ended(0, "failed", 0)
-			sc.s.Allocs[0].Failure = "failed artifact download: 404"
-		}, "outcome platform (failed artifact download: 404), queued, launch over"},
+			sc.s.Allocs[0].Failure, sc.s.Allocs[0].Unfetched = "failed artifact download: 404", true
+		}, "outcome platform (failed artifact download: 404: nodes must reach the server under its --advertise), queued, launch over"},
 		{"artifact failed while the server was away", 1, func(sc *scene) {
 			sc.unclaimed(0)
 			sc.ended(0, "failed", 0)
