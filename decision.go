@@ -31,7 +31,7 @@ type NodeSnapshot struct {
 // Waiting is a run that waits.
 type Waiting struct {
 	RunID     int64
-	Name      string
+	Run       string // WORKSPACE/RUN
 	Priority  int
 	QueuedAt  time.Time
 	NotBefore time.Time

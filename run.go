@@ -142,7 +142,7 @@ type WaitReason struct {
 	Code     WaitCode   `json:"code"`
 	Message  string     `json:"message"`            // a sentence with the numbers
 	Shortage []Shortage `json:"shortage,omitempty"` // on the node that comes nearest
-	Ahead    string     `json:"ahead,omitempty"`    // the run that goes first
+	Ahead    string     `json:"ahead,omitempty"`    // the run that goes first, WORKSPACE/RUN; "" where the caller may not see it
 	Until    time.Time  `json:"until,omitzero"`
 }
 

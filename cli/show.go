@@ -213,7 +213,7 @@ func drawWait(t *table, v *muster.RunView) {
 		return
 	}
 	if v.WaitReason.Ahead != "" {
-		t.line("run %s goes first", v.WaitReason.Ahead)
+		t.line("run %s goes first", strings.TrimPrefix(v.WaitReason.Ahead, v.Workspace+"/"))
 	}
 	if !v.WaitReason.Until.IsZero() {
 		t.line("it is looked at again at %s", clock(v.WaitReason.Until))

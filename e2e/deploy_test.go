@@ -135,13 +135,22 @@ func TestUnits(t *testing.T) {
 	if err != nil || len(units) == 0 {
 		t.Fatal(units, err)
 	}
+	programs := map[string]string{"muster": bin(t, "muster")}
+	for _, engine := range []string{"nomad", "consul"} {
+		if programs[engine], err = engines.Find(t.Context(), engine); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, unit := range units {
 		text, err := os.ReadFile(unit)
 		if err != nil {
 			t.Fatal(err)
 		}
 		copied := filepath.Join(t.TempDir(), filepath.Base(unit))
-		if err := os.WriteFile(copied, bytes.ReplaceAll(text, []byte("/usr/local/bin/muster"), []byte(bin(t, "muster"))), 0o644); err != nil {
+		for program, here := range programs {
+			text = bytes.ReplaceAll(text, []byte("/usr/local/bin/"+program), []byte(here))
+		}
+		if err := os.WriteFile(copied, text, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if out, err := exec.Command(checker, "verify", "--man=no", copied).CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 {

@@ -44,8 +44,8 @@ func one(nodes []muster.NodeSnapshot, queue ...muster.Waiting) *muster.Snapshot 
 		if queue[i].RunID == 0 {
 			queue[i].RunID = int64(i + 1)
 		}
-		if queue[i].Name == "" {
-			queue[i].Name = fmt.Sprint("run", queue[i].RunID)
+		if queue[i].Run == "" {
+			queue[i].Run = fmt.Sprint("run", queue[i].RunID)
 		}
 	}
 	return &muster.Snapshot{Now: t0, Clusters: []muster.ClusterSnapshot{{Name: "c", Nodes: nodes, Queue: queue}}}

@@ -18,8 +18,7 @@ func (c *cluster) why(w *muster.Waiting) muster.WaitReason {
 		return muster.WaitReason{Code: muster.WaitNodes, Message: fmt.Sprintf("none of the %d ready nodes of cluster %s has a container engine that works", c.ready, c.in.Name)}
 	}
 	if c.head != nil && c.place(asks, withKept) != nil {
-		return muster.WaitReason{Code: muster.WaitAhead, Ahead: c.head.Name,
-			Message: fmt.Sprintf("there is room, kept for run %s, which is before it in the queue", c.head.Name)}
+		return muster.WaitReason{Code: muster.WaitAhead, Ahead: c.head.Run, Message: "there is room, kept for a run that is before it in the queue"}
 	}
 	places := c.match(asks, available)
 	nearest, shortage := c.nearest(asks[max(slices.Index(places, nil), 0)])
@@ -39,7 +38,7 @@ func (c *cluster) why(w *muster.Waiting) muster.WaitReason {
 		reason.Message = fmt.Sprintf("%d of its %d instances would find a node now: %s", found(places), len(asks), reason.Message)
 	}
 	if c.head != nil {
-		reason.Ahead = c.head.Name
+		reason.Ahead = c.head.Run
 	}
 	return reason
 }

@@ -137,24 +137,35 @@ func veil(p *muster.Principal, queue []*muster.Run) {
 		}
 		hidden := &muster.Run{Kind: r.Kind, Cluster: r.Cluster, State: r.State, Position: r.Position, CreatedAt: r.CreatedAt, QueuedAt: r.QueuedAt}
 		hidden.Spec.Priority = r.Spec.Priority
-		if r.WaitReason != nil {
-			reason := *r.WaitReason
-			reason.Ahead = ""
-			if r.WaitReason.Code == muster.WaitAhead {
-				reason.Message = "there is room, kept for a run that is before it in the queue"
-			}
-			hidden.WaitReason = &reason
-		}
+		hidden.WaitReason = r.WaitReason
 		queue[i] = hidden
 	}
+	for _, r := range queue {
+		r.WaitReason = veiledReason(p, r.WaitReason)
+	}
+}
+
+// veiledReason hides the run that goes first where the caller may not see it.
+func veiledReason(p *muster.Principal, w *muster.WaitReason) *muster.WaitReason {
+	if w == nil || w.Ahead == "" || p.Sees(workspaceOf(w.Ahead)) {
+		return w
+	}
+	seen := *w
+	seen.Ahead = ""
+	return &seen
+}
+
+// workspaceOf returns the workspace of WORKSPACE/RUN.
+func workspaceOf(run string) string {
+	workspace, _, _ := strings.Cut(run, "/")
+	return workspace
 }
 
 // veiled hides the names of runs on a node that the caller may not see.
 func veiled(p *muster.Principal, n *muster.Node) *muster.Node {
 	seen := *n
 	seen.Runs = slices.DeleteFunc(slices.Clone(n.Runs), func(run string) bool {
-		workspace, _, _ := strings.Cut(run, "/")
-		return !p.Sees(workspace)
+		return !p.Sees(workspaceOf(run))
 	})
 	return &seen
 }

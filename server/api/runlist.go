@@ -85,6 +85,7 @@ func (a *API) listRuns(ctx context.Context, in *listRuns) (_ *muster.RunPage, er
 		return nil, err
 	}
 	for _, r := range runs {
+		r.WaitReason = veiledReason(principal(ctx), r.WaitReason)
 		page.Runs = append(page.Runs, &muster.RunView{Run: *r, Metrics: metrics[r.ID], Parameters: params[r.ID], Inputs: inputsOf(r)})
 	}
 	return page, nil

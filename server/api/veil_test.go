@@ -15,9 +15,14 @@ func TestVeil(t *testing.T) {
 	if got := veiled(reader, n); !slices.Equal(got.Runs, []string{"w/a"}) || got.State != muster.NodeRunning || len(n.Runs) != 3 {
 		t.Errorf("a reader of w sees %v, of %v", got.Runs, n.Runs)
 	}
-	queue := []*muster.Run{{Workspace: "v", Name: "b", Position: 2, WaitReason: &muster.WaitReason{Code: muster.WaitAhead, Ahead: "secret", Message: "kept for run secret"}}}
+	queue := []*muster.Run{{Workspace: "v", Name: "b", Position: 2, WaitReason: &muster.WaitReason{Code: muster.WaitAhead, Ahead: "v/secret"}},
+		{Workspace: "w", Name: "own", WaitReason: &muster.WaitReason{Code: muster.WaitCapacity, Ahead: "v/secret"}},
+		{Workspace: "w", Name: "next", WaitReason: &muster.WaitReason{Code: muster.WaitAhead, Ahead: "w/own"}}}
 	veil(reader, queue)
-	if r := queue[0]; r.Name != "" || r.WaitReason.Ahead != "" || r.WaitReason.Message != "there is room, kept for a run that is before it in the queue" || r.Position != 2 {
+	if r := queue[0]; r.Name != "" || r.WaitReason.Ahead != "" || r.Position != 2 {
 		t.Errorf("a reader of w sees %+v %+v", r, r.WaitReason)
+	}
+	if own, next := queue[1], queue[2]; own.Name != "own" || own.WaitReason.Ahead != "" || next.WaitReason.Ahead != "w/own" {
+		t.Errorf("a reader of w sees of its own %+v, %+v", own.WaitReason, next.WaitReason)
 	}
 }
