@@ -19,6 +19,11 @@ const (
 	EventNote     EventKind = "note"     // something worth knowing, such as the environment's mapping
 )
 
+// EventKinds lists the kinds.
+func EventKinds() []EventKind {
+	return []EventKind{EventState, EventWait, EventStop, EventAttempt, EventInstance, EventRefused, EventNote}
+}
+
 // Event is one numbered row: what changed, when, why and by whom.
 type Event struct {
 	Seq       int64     `json:"seq"` // rises; no reader ever sees a lower one later
@@ -39,8 +44,9 @@ type Event struct {
 type EventFilter struct {
 	Workspace string
 	Run       string
-	After     int64 // only those with a higher number
-	Limit     int   // at most this many; 0 is 1000
+	After     int64       // only those with a higher number
+	Kinds     []EventKind // only of these; nil is all
+	Limit     int         // at most this many; 0 is 1000
 }
 
 // Events keeps the events.

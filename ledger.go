@@ -26,6 +26,10 @@ type Ledger interface {
 	// StopQueued ends the queued runs that are wanted to stop, and returns how
 	// many.
 	StopQueued(ctx context.Context) (int, error)
+	// Forsaken returns the namespaces of deleted workspaces that Nomad may have,
+	// and in which nothing of ours runs any more; Dropped says that one is gone.
+	Forsaken(ctx context.Context) (namespaces []string, err error)
+	Dropped(ctx context.Context, namespace string) error
 }
 
 // Backlog is what the store knows for a snapshot.

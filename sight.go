@@ -84,4 +84,7 @@ type Engine interface {
 	// StopJob stops a dispatched job and, with purge, forgets it. One that
 	// does not exist is no error.
 	StopJob(ctx context.Context, namespace, childID string, purge bool) error
+	// DropNamespace forgets all of ours in a namespace, and the namespace itself
+	// where Muster makes them. One that does not exist is no error.
+	DropNamespace(ctx context.Context, namespace string) error
 }

@@ -53,7 +53,7 @@ func (f *follower) follow(ctx context.Context) (*muster.RunView, error) {
 // the last line of its logs.
 func (f *follower) events(ctx context.Context, read <-chan struct{}) error {
 	var held string // how an attempt ended: the next event says whether it was the last
-	for e, err := range f.api.Events(ctx, f.workspace, f.name, 0) {
+	for e, err := range f.api.Events(ctx, muster.EventFilter{Workspace: f.workspace, Run: f.name}) {
 		if err != nil {
 			return err
 		}

@@ -136,8 +136,8 @@ func eventText(e *muster.Event) string {
 
 // allEvents reads every page of a run's events.
 func (o *ofRun) allEvents() (all []*muster.Event, err error) {
-	for after := int64(0); ; after = all[len(all)-1].Seq {
-		page, err := o.api.ListEvents(o.Context.Context, o.workspace, o.name, after)
+	for f := o.eventFilter(); ; f.After = all[len(all)-1].Seq {
+		page, err := o.api.ListEvents(o.Context.Context, f)
 		if err != nil || len(page) == 0 {
 			return all, err
 		}
@@ -145,12 +145,22 @@ func (o *ofRun) allEvents() (all []*muster.Event, err error) {
 	}
 }
 
+// eventFilter chooses the run's events, of the kinds that --kind names where the
+// verb has it.
+func (o *ofRun) eventFilter() muster.EventFilter {
+	f := muster.EventFilter{Workspace: o.workspace, Run: o.name}
+	for _, kind := range o.StringSlice("kind") {
+		f.Kinds = append(f.Kinds, muster.EventKind(kind))
+	}
+	return f
+}
+
 // followEvents prints events as they come; as JSON one a line.
 func (o *ofRun) followEvents() error {
 	ctx, stop := signal.NotifyContext(o.Context.Context, os.Interrupt)
 	defer stop()
 	out := json.NewEncoder(o.App.Writer)
-	for e, err := range o.api.Events(ctx, o.workspace, o.name, 0) {
+	for e, err := range o.api.Events(ctx, o.eventFilter()) {
 		if err == nil && o.String("output") == "json" {
 			err = out.Encode(e)
 		} else if err == nil {

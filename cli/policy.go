@@ -40,5 +40,8 @@ func showPolicies(c *cli.Context) error {
 		t.line("\n# 3. Consul, while its ACLs are on: give the secret as --consul-token.")
 		t.line("consul acl policy create -name muster-%s -rules - <<'EOF'\n%sEOF", p.Installation, p.Consul)
 		t.line("consul acl token create -description muster-%s -policy-name muster-%s", p.Installation, p.Installation)
+		t.line("\n# 4. Agents have a list of servers, and ask Consul, without a token, when none of them answers.")
+		t.line("consul acl policy create -name muster-%s-agents -rules - <<'EOF'\n%sEOF", p.Installation, p.ConsulAgents)
+		t.line("consul acl token update -accessor-id anonymous -append-policy-name muster-%s-agents", p.Installation)
 	})
 }

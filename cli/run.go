@@ -28,6 +28,7 @@ func runCommands() *cli.Command {
 		{Name: "why", Usage: "say why a run waits, or is in its state", ArgsUsage: "NAME", Action: whyRun},
 		{Name: "logs", Usage: "print what a run's command wrote, all instances together by time", ArgsUsage: "NAME", Action: logsOfRun, Flags: logFlags()},
 		{Name: "events", Usage: "print what happened to a run", ArgsUsage: "NAME", Action: eventsOfRun, Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "kind", Usage: "only events of this `KIND`: state, wait, stop, attempt, instance, refused or note; may be given again"},
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the run ends"}}},
 		{Name: "metrics", Usage: "print what a run logged", ArgsUsage: "NAME", Action: metricsOfRun, Flags: []cli.Flag{
 			&cli.StringFlag{Name: "metric", Usage: "only this `METRIC`"}}},

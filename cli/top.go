@@ -47,11 +47,11 @@ func top(c *cli.Context) error {
 }
 
 // topPause is the time between two looks, topRuns how many runs are shown at
-// most, and topLog how much of the end of a log is kept, in bytes.
+// most, and topLines how many lines of the end of a run's logs.
 const (
 	topPause = 2 * time.Second
 	topRuns  = 200
-	topLog   = 64 << 10
+	topLines = 500
 )
 
 // glance is what one look at the server saw.
@@ -80,33 +80,17 @@ func look(ctx context.Context, api *client.Client, workspace, run string) (g gla
 		return g
 	}
 	var text strings.Builder
-	for _, stream := range []muster.Stream{muster.Stdout, muster.Stderr} {
-		fmt.Fprintf(&text, "-- %s\n", stream)
-		tail := &tailWriter{most: topLog}
-		err := api.WriteLog(ctx, client.LogQuery{Workspace: workspace, Run: run, Stream: stream}, tail)
-		if muster.CodeOf(err) == muster.CodeNotFound {
-			err = nil // it has not started
-		}
-		if err != nil {
+	for chunk, err := range api.Logs(ctx, client.LogQuery{Workspace: workspace, Run: run, All: true, Tail: topLines, Once: true}) {
+		if err != nil && muster.CodeOf(err) != muster.CodeNotFound { // it has not started
 			g.err = err
 			return g
 		}
-		text.Write(tail.end)
+		if err == nil {
+			text.Write(chunk.Data)
+		}
 	}
 	g.run, g.log = run, text.String()
 	return g
-}
-
-// tailWriter keeps the end of what is written.
-type tailWriter struct {
-	most int
-	end  []byte
-}
-
-func (t *tailWriter) Write(p []byte) (int, error) {
-	t.end = append(t.end, p...)
-	t.end = slices.Clone(t.end[max(0, len(t.end)-t.most):])
-	return len(p), nil
 }
 
 // tabs are what the live view switches between.

@@ -104,7 +104,7 @@ func TestEventsResume(t *testing.T) {
 	told := 0
 	c.OnAway = func(error) { told++ }
 	var got []int64
-	for e, err := range c.Events(t.Context(), "w", "r", 0) {
+	for e, err := range c.Events(t.Context(), muster.EventFilter{Workspace: "w", Run: "r"}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,28 +137,28 @@ func TestStreamsEnd(t *testing.T) {
 			fmt.Fprintf(w, "id: %d\nevent: event\ndata: {\"seq\":%d}\n\n", i+1, i+1)
 		}
 	})
-	for _, err := range c.Events(t.Context(), "w", "refused", 0) {
+	for _, err := range c.Events(t.Context(), muster.EventFilter{Workspace: "w", Run: "refused"}) {
 		if muster.CodeOf(err) != muster.CodeUnreachable {
 			t.Errorf("a first connection that fails: %v", err)
 		}
 	}
 	tries = 0
 	var last error
-	for _, err := range c.Events(t.Context(), "w", "gone", 0) {
+	for _, err := range c.Events(t.Context(), muster.EventFilter{Workspace: "w", Run: "gone"}) {
 		last = err
 	}
 	if muster.CodeOf(last) != muster.CodeNotFound {
 		t.Errorf("what cannot be cured ends the stream: %v", last)
 	}
 	n := 0
-	for range c.Events(t.Context(), "w", "r", 0) {
+	for range c.Events(t.Context(), muster.EventFilter{Workspace: "w", Run: "r"}) {
 		if n++; n == 2 {
 			break
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	for range c.Events(ctx, "w", "r", 0) {
+	for range c.Events(ctx, muster.EventFilter{Workspace: "w", Run: "r"}) {
 		cancel()
 	}
 }

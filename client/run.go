@@ -2,9 +2,6 @@ package client
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -165,18 +162,4 @@ func (q LogQuery) query() (pairs []string) {
 		pairs = append(pairs, "follow", "false")
 	}
 	return pairs
-}
-
-// WriteLog writes one stream of an attempt, as far as it is there.
-func (c *Client) WriteLog(ctx context.Context, q LogQuery, to io.Writer) error {
-	resp, err := c.send(ctx, request{method: http.MethodGet, query: values(q.query()[2:]...),
-		path: []string{"workspaces", q.Workspace, "runs", q.Run, "logs", string(q.Stream)}})
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(to, resp.Body); err != nil {
-		return fmt.Errorf("read the log of %s: %w", q.Run, err)
-	}
-	return nil
 }

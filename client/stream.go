@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/muster-ml/muster"
@@ -22,24 +23,37 @@ const (
 	silence      = 45 * time.Second
 )
 
-// Events returns the events of a run with a number above after, and those to
-// come, until the run's last one. run "" is all of the workspace, for ever. A
-// connection that breaks is opened again until ctx ends.
-func (c *Client) Events(ctx context.Context, workspace, run string, after int64) iter.Seq2[*muster.Event, error] {
-	path := []string{"workspaces", workspace, "runs", run, "events"}
-	if run == "" {
-		path = []string{"workspaces", workspace, "events"}
-	}
-	s := &stream{Client: c, path: path}
-	if after > 0 {
-		s.last = strconv.FormatInt(after, 10)
+// Events returns the events that f chooses, and those to come, until the run's
+// last one; without a run, for ever. A connection that breaks is opened again
+// until ctx ends.
+func (c *Client) Events(ctx context.Context, f muster.EventFilter) iter.Seq2[*muster.Event, error] {
+	s := &stream{Client: c, path: eventsPath(f), query: values("kind", kinds(f))}
+	if f.After > 0 {
+		s.last = strconv.FormatInt(f.After, 10)
 	}
 	return follow[muster.Event](ctx, s)
 }
 
-// ListEvents returns the first page of the events with a number above after.
-func (c *Client) ListEvents(ctx context.Context, workspace, run string, after int64) ([]*muster.Event, error) {
-	return get[[]*muster.Event](ctx, c, values("after", strconv.FormatInt(after, 10)), "workspaces", workspace, "runs", run, "events")
+// ListEvents returns the first page of the events that f chooses.
+func (c *Client) ListEvents(ctx context.Context, f muster.EventFilter) ([]*muster.Event, error) {
+	return get[[]*muster.Event](ctx, c, values("after", strconv.FormatInt(f.After, 10), "kind", kinds(f)), eventsPath(f)...)
+}
+
+// eventsPath is where the events are, of a run or of all of a workspace.
+func eventsPath(f muster.EventFilter) []string {
+	if f.Run == "" {
+		return []string{"workspaces", f.Workspace, "events"}
+	}
+	return []string{"workspaces", f.Workspace, "runs", f.Run, "events"}
+}
+
+// kinds puts the kinds into a word of a query.
+func kinds(f muster.EventFilter) string {
+	words := make([]string, len(f.Kinds))
+	for i, k := range f.Kinds {
+		words[i] = string(k)
+	}
+	return strings.Join(words, ",")
 }
 
 // Logs returns the chunks of a run's logs, live until its end. A connection
@@ -50,7 +64,7 @@ func (c *Client) Logs(ctx context.Context, q LogQuery) iter.Seq2[*muster.Chunk, 
 
 // WaitRun waits until a run is final.
 func (c *Client) WaitRun(ctx context.Context, workspace, name string) (*muster.RunView, error) {
-	for _, err := range c.Events(ctx, workspace, name, 0) {
+	for _, err := range c.Events(ctx, muster.EventFilter{Workspace: workspace, Run: name}) {
 		if err != nil {
 			return nil, err
 		}

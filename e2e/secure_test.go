@@ -386,6 +386,43 @@ func TestSecure(t *testing.T) {
 		t.Errorf("the policies are\n%s", text)
 	}
 
+	t.Run("agents find the server in Consul", func(t *testing.T) {
+		path := "/v1/health/service/muster-" + policies.Installation + "?passing=true"
+		var found []any
+		if g.must(g.ask(g.consul, "GET", path, "X-Consul-Token", "", nil, &found)); len(found) != 0 {
+			t.Fatalf("without a right anybody finds %v", found)
+		}
+		g.must(g.ask(g.consul, "PUT", "/v1/acl/policy", "X-Consul-Token", g.consulToken, map[string]string{"Name": "agents", "Rules": policies.ConsulAgents}, nil))
+		g.must(g.ask(g.consul, "PUT", "/v1/acl/token/00000000-0000-0000-0000-000000000002", "X-Consul-Token", g.consulToken,
+			map[string]any{"AccessorID": "00000000-0000-0000-0000-000000000002", "Policies": []map[string]string{{"Name": "agents"}}}, nil))
+		g.eventually("the server to be found without a token", "consul", func() error {
+			if err := g.ask(g.consul, "GET", path, "X-Consul-Token", "", nil, &found); err != nil || len(found) == 1 {
+				return err
+			}
+			return fmt.Errorf("found %v", found)
+		})
+	})
+
+	t.Run("a deleted workspace's namespace", func(t *testing.T) {
+		p := p.in(t)
+		p.muster("workspace", "create", "--default-cluster", "c", "brief")
+		name := p.submit("command: 'true'\nx-muster: {resources: {cpus: 0.1, memory: 64Mi}}\n", "-w", "brief")
+		p.muster("run", "wait", name, "-w", "brief")
+		var w struct{ Namespace string }
+		if err := json.Unmarshal([]byte(p.muster("workspace", "show", "brief", "-o", "json")), &w); err != nil {
+			t.Fatal(err)
+		}
+		namespaces := func() (all []struct{ Name string }) {
+			g.must(g.ask(g.nomad, "GET", "/v1/namespaces?prefix="+w.Namespace, "X-Nomad-Token", g.nomadToken, nil, &all))
+			return all
+		}
+		if len(namespaces()) != 1 {
+			t.Fatalf("Nomad has no namespace %s", w.Namespace)
+		}
+		p.muster("workspace", "delete", "--yes", "brief")
+		p.eventually("Nomad to forget the namespace", func() bool { return len(namespaces()) == 0 }, func() string { return w.Namespace })
+	})
+
 	t.Run("existing", func(t *testing.T) {
 		p := p.in(t)
 		nomadToken, consulToken := g.least(policies, nil), g.leastConsul(policies)

@@ -36,6 +36,9 @@ func (s *Store) ListEvents(ctx context.Context, f muster.EventFilter) ([]*muster
 			query, args = query+` AND e.workspace_id = ?`, append(args, w.ID)
 		}
 	}
+	if f.Kinds != nil {
+		query, args = query+` AND e.kind IN (SELECT value FROM json_each(?))`, append(args, toJSON(f.Kinds))
+	}
 	query += fmt.Sprintf(` ORDER BY e.seq LIMIT %d`, cmp.Or(f.Limit, 1000))
 	return collect(ctx, s.read, func(row scanner) (*muster.Event, error) {
 		e := &muster.Event{}

@@ -26,7 +26,7 @@ func (g *ledger) Backlog(ctx context.Context) (*muster.Backlog, error) {
 	decoded := map[string][]muster.Group{} // most runs of a queue want the same
 	rows, err := collect(ctx, g.read, func(row scanner) (w waiting, err error) {
 		var groups string
-		err = row.Scan(&w.cluster, &w.RunID, &w.Name, &w.Priority, timeCol{&w.QueuedAt}, timeCol{&w.NotBefore}, &w.BackOff, &w.Container, &groups)
+		err = row.Scan(&w.cluster, &w.RunID, &w.Run, &w.Priority, timeCol{&w.QueuedAt}, timeCol{&w.NotBefore}, &w.BackOff, &w.Container, &groups)
 		if _, known := decoded[groups]; err == nil && !known {
 			var all []muster.Group
 			err = jsonCol{&all}.Scan(groups)
@@ -34,7 +34,7 @@ func (g *ledger) Backlog(ctx context.Context) (*muster.Backlog, error) {
 		}
 		w.Groups = decoded[groups]
 		return w, err
-	}, `SELECT r.cluster, r.id, r.name, r.priority, r.queued_at, r.not_before, r.reason, json_extract(r.spec, '$.container.image') IS NOT NULL, json_extract(r.spec, '$.groups') FROM runs r `+
+	}, `SELECT r.cluster, r.id, (SELECT name FROM workspaces WHERE id = r.workspace_id) || '/' || r.name, r.priority, r.queued_at, r.not_before, r.reason, json_extract(r.spec, '$.container.image') IS NOT NULL, json_extract(r.spec, '$.groups') FROM runs r `+
 		queued+`AND r.stop = '' `+inQueue)
 	if err != nil {
 		return nil, fmt.Errorf("read backlog: %w", err)
@@ -169,6 +169,23 @@ func (t *tx) admit(ctx context.Context, start muster.Start) (ok bool, err error)
 	slices.Sort(nodes)
 	message := fmt.Sprintf("room is held on %s", strings.Join(slices.Compact(nodes), ", "))
 	return true, t.moveRun(ctx, r, muster.RunMove{To: muster.RunAdmitted, Reason: message}, number)
+}
+
+// Forsaken returns the namespaces of deleted workspaces that Nomad may have.
+func (g *ledger) Forsaken(ctx context.Context) ([]string, error) {
+	return collect(ctx, g.read, func(row scanner) (name string, err error) {
+		err = row.Scan(&name)
+		return name, err
+	}, `SELECT namespace FROM workspaces w WHERE deleted_at > 0 AND dropped_at = 0
+		AND NOT EXISTS (SELECT 1 FROM launches l WHERE l.namespace = w.namespace AND l.state <> 'purged') ORDER BY id`)
+}
+
+// Dropped says that Nomad has a namespace no more.
+func (g *ledger) Dropped(ctx context.Context, namespace string) error {
+	return g.lead(ctx, "drop namespace", func(t *tx) error {
+		_, err := t.exec(ctx, `UPDATE workspaces SET dropped_at = ? WHERE namespace = ? AND deleted_at > 0`, micros(t.now), namespace)
+		return err
+	})
 }
 
 // runByID reads one run.

@@ -39,6 +39,12 @@ func Policy(installation string) string {
 	return fmt.Sprintf("service %q {\n  policy = \"write\"\n}\n", Service(installation))
 }
 
+// AgentsPolicy is the policy by which agents find the servers: they ask the
+// Consul agent of their node, without a token.
+func AgentsPolicy(installation string) string {
+	return fmt.Sprintf("service %q {\n  policy = \"read\"\n}\n\n# A service is shown only with its node.\nnode_prefix \"\" {\n  policy = \"read\"\n}\n", Service(installation))
+}
+
 // Consul is a Consul agent.
 type Consul struct {
 	registered atomic.Pointer[error] // how the last registration ended; nil before the first

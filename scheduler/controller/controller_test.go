@@ -417,3 +417,23 @@ func TestOrders(t *testing.T) {
 		}
 	}, part("a", 1))
 }
+
+// TestForsakenNamespaces holds that the namespaces of deleted workspaces go, each
+// once.
+func TestForsakenNamespaces(t *testing.T) {
+	bubble(t, 0, func(l *lab) {
+		l.ledger.forsaken = []string{"ws-a", "ws-b"}
+		l.run()
+		l.after(time.Second, func() {
+			if got := strings.Join(l.engine.dropped, " "); got != "ws-a ws-b" || len(l.ledger.forsaken) != 0 {
+				t.Errorf("dropped %q, left %v", got, l.ledger.forsaken)
+			}
+		})
+		l.engine.wake()
+		l.after(time.Second, func() {
+			if len(l.engine.dropped) != 2 {
+				t.Errorf("dropped again: %v", l.engine.dropped)
+			}
+		})
+	})
+}

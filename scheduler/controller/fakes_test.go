@@ -20,6 +20,7 @@ type fakeEngine struct {
 	looks      []time.Time
 	dispatches map[string]int // by token
 	stops      []string
+	dropped    []string
 	wake       func()
 	onStop     func() // called before a job is stopped
 
@@ -85,6 +86,13 @@ func (e *fakeEngine) StopJob(_ context.Context, _, child string, purge bool) err
 	return nil
 }
 
+func (e *fakeEngine) DropNamespace(_ context.Context, namespace string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.dropped = append(e.dropped, namespace)
+	return nil
+}
+
 // fakeLedger keeps one cluster and some runs in memory, as the store would. It
 // is both Leases and Ledger: SQLite's own goroutines would stand outside the
 // test's clock.
@@ -98,6 +106,7 @@ type fakeLedger struct {
 	turns         int // of the admit loop
 	applied       []time.Time
 	notes         []string
+	forsaken      []string // namespaces
 }
 
 func (g *fakeLedger) AcquireLease(_ context.Context, holder string, fresh bool) (*muster.Lease, error) {
@@ -136,7 +145,7 @@ func (g *termLedger) Backlog(context.Context) (*muster.Backlog, error) {
 	b := &muster.Backlog{Clusters: []*muster.Cluster{{Name: "c", NodePool: "pool"}}, Waiting: map[string][]muster.Waiting{}}
 	for _, r := range g.runs {
 		if r.State == muster.RunQueued && r.Stop == "" {
-			b.Waiting["c"] = append(b.Waiting["c"], muster.Waiting{RunID: r.ID, Name: r.Name, NotBefore: r.NotBefore, Groups: r.Spec.Groups})
+			b.Waiting["c"] = append(b.Waiting["c"], muster.Waiting{RunID: r.ID, Run: "w/" + r.Name, NotBefore: r.NotBefore, Groups: r.Spec.Groups})
 		}
 	}
 	for _, x := range g.live {
@@ -145,6 +154,19 @@ func (g *termLedger) Backlog(context.Context) (*muster.Backlog, error) {
 		}
 	}
 	return b, err
+}
+
+func (g *termLedger) Forsaken(context.Context) ([]string, error) {
+	err := g.enter()
+	defer g.mu.Unlock()
+	return slices.Clone(g.forsaken), err
+}
+
+func (g *termLedger) Dropped(_ context.Context, namespace string) error {
+	err := g.enter()
+	defer g.mu.Unlock()
+	g.forsaken = slices.DeleteFunc(g.forsaken, func(n string) bool { return n == namespace })
+	return err
 }
 
 func (g *termLedger) Apply(_ context.Context, d *muster.Decision) (int, error) {

@@ -8,7 +8,8 @@ import (
 	"github.com/muster-ml/muster"
 )
 
-// purge makes Nomad forget the jobs of launches that are over.
+// purge makes Nomad forget the jobs of launches that are over, and the namespaces
+// of workspaces that are deleted.
 func (k *Controller) purge(ctx context.Context, ledger muster.Ledger) (time.Duration, error) {
 	over, err := ledger.Launches(ctx, muster.LaunchOver)
 	if err != nil {
@@ -21,6 +22,15 @@ func (k *Controller) purge(ctx context.Context, ledger muster.Ledger) (time.Dura
 			continue
 		}
 		errs = append(errs, ledger.Move(ctx, x, &muster.Moves{Launch: muster.LaunchPurged}))
+	}
+	forsaken, err := ledger.Forsaken(ctx)
+	errs = append(errs, err)
+	for _, namespace := range forsaken {
+		err := k.Engine.DropNamespace(ctx, namespace)
+		if err == nil {
+			err = ledger.Dropped(ctx, namespace)
+		}
+		errs = append(errs, err)
 	}
 	return 0, errors.Join(errs...)
 }

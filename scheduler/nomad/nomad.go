@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -199,38 +198,6 @@ func (n *Nomad) register(ctx context.Context, s *jobspecs.Shape, jobID string) (
 	defer n.mu.Unlock()
 	n.registered[key] = true
 	return false, nil
-}
-
-// ensureNamespace makes the workspace's namespace where Nomad lacks it.
-func (n *Nomad) ensureNamespace(ctx context.Context, namespace string) error {
-	_, _, err := n.api.Namespaces().Info(namespace, (&api.QueryOptions{}).WithContext(ctx))
-	if err == nil {
-		n.hear(namespace)
-		return nil
-	}
-	if code := status(err); n.mode == muster.NomadExisting && (code == 404 || code == 403) {
-		return muster.Errorf(muster.CodeRefused, "Nomad has no namespace %s that Muster may use, and in mode %s it makes none", namespace, n.mode).
-			WithCure("nomad namespace apply %s; muster policies prints what its token must be allowed", namespace)
-	}
-	if status(err) != 404 {
-		return fmt.Errorf("look up namespace %s: %w", namespace, n.refused(err))
-	}
-	if _, err := n.api.Namespaces().Register(&api.Namespace{Name: namespace, Description: "a workspace of Muster"}, (&api.WriteOptions{}).WithContext(ctx)); err != nil {
-		return fmt.Errorf("make namespace %s: %w", namespace, n.refused(err))
-	}
-	n.hear(namespace)
-	return nil
-}
-
-// hear makes the event stream begin anew where a namespace is not in it: that of
-// all namespaces knows those that there were when it began.
-func (n *Nomad) hear(namespace string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !slices.Contains(n.following, namespace) {
-		n.following = append(n.following, namespace)
-		n.reconnect()
-	}
 }
 
 // forget makes the next dispatch register the shape again: somebody may have

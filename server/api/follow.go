@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,9 +28,10 @@ const (
 // InEvents chooses events, as a page or a stream.
 type InEvents struct {
 	InWorkspace
-	After     int64  `query:"after" doc:"Only events with a higher number."`
-	LastEvent string `header:"Last-Event-ID" doc:"Where a stream goes on."`
-	Accept    string `header:"Accept" doc:"text/event-stream follows."`
+	After     int64    `query:"after" doc:"Only events with a higher number."`
+	Kind      []string `query:"kind" doc:"Only events of these kinds, separated by commas." example:"state,note"`
+	LastEvent string   `header:"Last-Event-ID" doc:"Where a stream goes on."`
+	Accept    string   `header:"Accept" doc:"text/event-stream follows."`
 }
 
 func (a *API) registerStreams() {
@@ -118,6 +120,13 @@ func (a *API) untilClosing(ctx context.Context) (context.Context, context.Cancel
 // with "end" after its final event.
 func (a *API) events(ctx context.Context, in *InEvents, run string) (*huma.StreamResponse, error) {
 	f := muster.EventFilter{Workspace: in.Workspace, Run: run, After: in.After}
+	for _, word := range in.Kind {
+		kind := muster.EventKind(word)
+		if !slices.Contains(muster.EventKinds(), kind) {
+			return nil, muster.Errorf(muster.CodeInvalid, "%q is no kind of event", word).At("kind").WithCure("use one of %v", muster.EventKinds())
+		}
+		f.Kinds = append(f.Kinds, kind)
+	}
 	if in.LastEvent != "" {
 		n, err := strconv.ParseInt(in.LastEvent, 10, 64)
 		if err != nil {

@@ -57,6 +57,7 @@ func (a *API) registerWorkspaces() {
 			if err := a.logOut(ctx, in.Workspace); err != nil {
 				return nil, err
 			}
+			defer a.Wake() // Nomad's part of it goes
 			return nil, a.Changes.DeleteWorkspace(ctx, in.Workspace, origin(ctx))
 		})
 	handle(a, operation{"GET", "/workspaces/{workspace}/experiments", "list-experiments", "List the experiments", 200, "experiments", muster.RoleReader},
