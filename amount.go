@@ -195,3 +195,6 @@ type Shortage struct {
 func (s Shortage) String() string {
 	return fmt.Sprintf("%s %s asked, %s free", s.Asked, s.Dimension, max(s.Free, 0))
 }
+
+// ShareType is the type under which 1/parts of a device is offered: gpu-1of2.
+func ShareType(kind string, parts int) string { return fmt.Sprintf("%s-1of%d", kind, parts) }

@@ -1,7 +1,11 @@
 package muster
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -17,41 +21,197 @@ const (
 // Provider says where a cluster's nodes come from.
 type Provider string
 
-// ProviderNone is the provider of nodes that just exist.
-const ProviderNone Provider = "none"
+// The providers.
+const (
+	ProviderNone  Provider = "none"       // nodes that just exist
+	ProviderLocal Provider = "local"      // Nomad clients on the autoscaler's machine
+	ProviderAWS   Provider = "aws-asg"    // an Auto Scaling group
+	ProviderAzure Provider = "azure-vmss" // a virtual machine scale set
+	ProviderGCE   Provider = "gce-mig"    // a managed instance group
+)
+
+// Providers lists the providers.
+func Providers() []Provider {
+	return []Provider{ProviderNone, ProviderLocal, ProviderAWS, ProviderAzure, ProviderGCE}
+}
+
+// Elastic reports whether nodes come and go.
+func (p Provider) Elastic() bool { return p != ProviderNone && p != "" }
 
 // Cluster is named compute of the platform, backed by one Nomad node pool.
 type Cluster struct {
-	Name      string    `json:"name"`
-	NodePool  string    `json:"node_pool"`
-	Provider  Provider  `json:"provider"`
-	Region    string    `json:"region"`
-	Tier      Tier      `json:"tier"`
+	Version  int64    `json:"-"` // rises with each change by a person; the scaling policy's name carries it
+	Name     string   `json:"name"`
+	NodePool string   `json:"node_pool"`
+	Provider Provider `json:"provider"`
+	Region   string   `json:"region"`
+	Tier     Tier     `json:"tier"`
+	ClusterSettings
+	Paused    bool      `json:"paused"`   // its nodes stay as they are, and no run starts
+	Deleting  bool      `json:"deleting"` // its nodes leave, then it is gone
 	CreatedAt time.Time `json:"created_at"`
 
-	Size  *NodeSize `json:"size,omitempty"` // the smallest allocatable of its ready nodes; nil without one
-	Nodes int       `json:"nodes"`          // registered in the pool
-	Ready int       `json:"ready"`          // of these, ready to take runs
+	Wanted  *Wanted           `json:"wanted,omitempty"`      // nil of one that is not elastic, and before it is known
+	Failure *BuyFailure       `json:"failure,omitempty"`     // why the provider gives no more nodes
+	Offers  *Allocatable      `json:"allocatable,omitempty"` // of each ready node the least, or what its size promises; nil where neither is known
+	Nodes   int               `json:"nodes"`                 // registered in the pool
+	Ready   int               `json:"ready"`                 // of these, ready to take runs
+	Counts  map[NodeState]int `json:"node_states,omitempty"`
 }
 
-// Validate refuses a cluster that cannot be kept.
+// ClusterSettings are what may be changed of a cluster while it works.
+type ClusterSettings struct {
+	Size       string            `json:"size,omitempty" doc:"An entry of the catalogue; muster size list shows it." example:"Standard_NC6"`
+	Min        int               `json:"min" required:"false" doc:"Nodes that stay, whatever happens." example:"0"`
+	Max        int               `json:"max" required:"false" doc:"Nodes that there are at the most." example:"4"`
+	Idle       Duration          `json:"idle_seconds" required:"false" doc:"How long a node is idle before it leaves; 120 when left out." example:"120"`
+	Workspaces []string          `json:"workspaces,omitempty" doc:"Those that may use it; all when left out."`
+	OnShrink   OnShrink          `json:"on_shrink,omitempty" enum:"requeue,terminate,wait" doc:"What happens to runs when a resize takes their nodes."`
+	Group      map[string]string `json:"group,omitempty" doc:"What the provider calls its nodes, such as aws_asg_name; the Nomad Autoscaler's words." example:"{\"aws_asg_name\":\"gpu\"}"`
+}
+
+// ClusterRequest asks for a cluster.
+type ClusterRequest struct {
+	Name     string   `json:"name" example:"gpu"`
+	NodePool string   `json:"node_pool,omitempty" doc:"The Nomad node pool whose nodes it is; muster-NAME when left out of an elastic one." example:"gpu"`
+	Provider Provider `json:"provider,omitempty" enum:"none,local,aws-asg,azure-vmss,gce-mig" doc:"Where its nodes come from; none when left out: they just exist."`
+	Region   string   `json:"region,omitempty" doc:"Nomad's; the server's own when left out."`
+	Tier     Tier     `json:"tier,omitempty" enum:"dedicated,low_priority"`
+	ClusterSettings
+}
+
+// Cluster returns the cluster that is asked for, complete.
+func (r *ClusterRequest) Cluster() *Cluster {
+	c := &Cluster{Name: r.Name, NodePool: r.NodePool, Provider: r.Provider, Region: r.Region, Tier: r.Tier, ClusterSettings: r.ClusterSettings}
+	c.Complete()
+	return c
+}
+
+// OnShrink says what becomes of runs whose nodes a resize takes. They are the
+// node deallocation options of Batch AI.
+type OnShrink string
+
+// The ways.
+const (
+	ShrinkRequeue   OnShrink = "requeue"   // they are told to end, and go back to the queue
+	ShrinkTerminate OnShrink = "terminate" // they are cancelled
+	ShrinkWait      OnShrink = "wait"      // their nodes leave when they have ended
+)
+
+// DefaultIdle is how long a node is idle before it leaves.
+const DefaultIdle = Duration(2 * time.Minute)
+
+// MaxNodes is the most that a cluster may have.
+const MaxNodes = 10_000
+
+// Complete fills in what the cluster leaves out.
+func (c *Cluster) Complete() {
+	c.Provider = cmp.Or(c.Provider, ProviderNone)
+	c.Tier = cmp.Or(c.Tier, TierDedicated)
+	if !c.Provider.Elastic() {
+		c.NodePool = cmp.Or(c.NodePool, c.Name)
+		return
+	}
+	c.NodePool = cmp.Or(c.NodePool, "muster-"+c.Name)
+	c.Idle = cmp.Or(c.Idle, DefaultIdle)
+	c.OnShrink = cmp.Or(c.OnShrink, ShrinkWait)
+}
+
+// Validate refuses a cluster that cannot be kept; call Complete first.
 func (c *Cluster) Validate() error {
 	if err := CheckName("cluster", c.Name); err != nil {
 		return err
 	}
-	return CheckNodePool(c.NodePool)
+	if err := CheckNodePool(c.NodePool); err != nil {
+		return err
+	}
+	if !slices.Contains(Providers(), c.Provider) {
+		return Errorf(CodeInvalid, "%q is no provider", string(c.Provider)).At("provider").WithCure("use one of %v", Providers())
+	}
+	if err := oneOf("the cluster", "", "tier", c.Tier, TierDedicated, TierLowPriority); err != nil {
+		return err
+	}
+	return c.ClusterSettings.validate(c.Provider)
 }
 
-// Clusters keeps the clusters; what it returns has no Size, Nodes or Ready.
+// validate refuses settings that the provider cannot follow.
+func (s *ClusterSettings) validate(p Provider) error {
+	if !p.Elastic() {
+		if s.Min != 0 || s.Max != 0 || s.Idle != 0 {
+			return Errorf(CodeInvalid, "nodes of a cluster without a provider just exist: it has no min, max or idle time").At("provider").
+				WithCure("name a provider: %v", Providers()[1:])
+		}
+		return nil
+	}
+	switch {
+	case s.Size == "":
+		return Errorf(CodeInvalid, "a cluster of provider %s needs a size", p).At("size").WithCure("muster size list shows what there is")
+	case s.Max < 1 || s.Max > MaxNodes:
+		return Errorf(CodeInvalid, "max is %d", s.Max).At("max").WithCure("use 1 to %d", MaxNodes)
+	case s.Min < 0 || s.Min > s.Max:
+		return Errorf(CodeInvalid, "min is %d", s.Min).At("min").WithCure("use 0 to max, which is %d", s.Max)
+	case s.Idle < Seconds(1) || s.Idle > Duration(7*24*time.Hour):
+		return Errorf(CodeInvalid, "idle_seconds is %g", time.Duration(s.Idle).Seconds()).At("idle_seconds").WithCure("use 1 to 604800")
+	}
+	return oneOf("the cluster", "", "on_shrink", s.OnShrink, ShrinkRequeue, ShrinkTerminate, ShrinkWait)
+}
+
+// Admits reports whether runs of a workspace may use the cluster.
+func (s *ClusterSettings) Admits(workspace string) bool {
+	return len(s.Workspaces) == 0 || slices.Contains(s.Workspaces, workspace)
+}
+
+// ClusterChange changes a cluster: what is left out stays.
+type ClusterChange struct {
+	Size       *string   `json:"size,omitempty" doc:"Nodes of another size leave when they are idle."`
+	Min        *int      `json:"min,omitempty"`
+	Max        *int      `json:"max,omitempty"`
+	Idle       *Duration `json:"idle_seconds,omitempty"`
+	Workspaces *[]string `json:"workspaces,omitempty"`
+	OnShrink   *OnShrink `json:"on_shrink,omitempty" enum:"requeue,terminate,wait"`
+	Paused     *bool     `json:"paused,omitempty"`
+}
+
+// Apply changes a cluster, and says in words what is different.
+func (c ClusterChange) Apply(k *Cluster) string {
+	var words []string
+	set(&words, "size", &k.Size, c.Size)
+	set(&words, "min", &k.Min, c.Min)
+	set(&words, "max", &k.Max, c.Max)
+	set(&words, "idle time", &k.Idle, c.Idle)
+	set(&words, "on_shrink", &k.OnShrink, c.OnShrink)
+	set(&words, "paused", &k.Paused, c.Paused)
+	if c.Workspaces != nil && !slices.Equal(*c.Workspaces, k.Workspaces) {
+		k.Workspaces = *c.Workspaces
+		words = append(words, fmt.Sprintf("workspaces %v", k.Workspaces))
+	}
+	return strings.Join(words, ", ")
+}
+
+// set changes a value, and tells of it where it is another.
+func set[T comparable](words *[]string, what string, value, to *T) {
+	if to != nil && *to != *value {
+		*words = append(*words, fmt.Sprintf("%s %v → %v", what, *value, *to))
+		*value = *to
+	}
+}
+
+// Clusters keeps the clusters; what it returns has no Offers, Nodes, Ready or
+// Counts.
 type Clusters interface {
-	CreateCluster(ctx context.Context, c *Cluster) error // fills CreatedAt
+	CreateCluster(ctx context.Context, c *Cluster) error // fills CreatedAt and Version
 	FindCluster(ctx context.Context, name string) (*Cluster, error)
 	ListClusters(ctx context.Context) ([]*Cluster, error) // by name
+	UpdateCluster(ctx context.Context, name string, c ClusterChange, by Origin) (*Cluster, error)
+	// DeleteCluster forgets a cluster without a provider. An elastic one is
+	// marked: its nodes leave first. One with runs that have not ended is
+	// CodeConflict.
+	DeleteCluster(ctx context.Context, name string, by Origin) error
 }
 
-// NodeSize is what a node of a cluster offers to runs: what it advertises less
-// the system's reserve.
-type NodeSize struct {
+// Allocatable is what a node offers to runs: what it advertises less the
+// system's reserve.
+type Allocatable struct {
 	Cores Amount `json:"cores" example:"4"`
 	Resources
 }
@@ -59,29 +219,35 @@ type NodeSize struct {
 // NodeState says whether a node can take runs.
 type NodeState string
 
-// The states that are known for nodes that just exist.
+// The states.
 const (
-	NodePreparing NodeState = "preparing" // its Nomad client has just registered
+	NodePreparing NodeState = "preparing" // the provider starts it, its Nomad client has just registered, or its set-up runs
 	NodeIdle      NodeState = "idle"      // ready, no run on it
 	NodeRunning   NodeState = "running"   // ready, with runs
-	NodeLeaving   NodeState = "leaving"   // drained or not eligible
-	NodeUnusable  NodeState = "unusable"  // down, disconnected or without the driver that runs need
+	NodeLeaving   NodeState = "leaving"   // drained or not eligible: about to go
+	NodeUnusable  NodeState = "unusable"  // down, disconnected, too small, or without the driver that runs need
+	NodePreempted NodeState = "preempted" // the provider has taken it
 )
+
+// NodeStates lists the states.
+func NodeStates() []NodeState {
+	return []NodeState{NodePreparing, NodeIdle, NodeRunning, NodeLeaving, NodeUnusable, NodePreempted}
+}
 
 // Node is one Nomad client.
 type Node struct {
-	ID          string    `json:"id"`
-	Name        string    `json:"name"`
-	Cluster     string    `json:"cluster"`
-	NodePool    string    `json:"node_pool"`
-	State       NodeState `json:"state"`
-	Status      string    `json:"nomad_status"` // as Nomad says it: ready, down, disconnected, initializing
-	Allocatable NodeSize  `json:"allocatable"`
-	Used        Resources `json:"used"`    // by Muster's launches
-	Foreign     Resources `json:"foreign"` // by other Nomad jobs
-	Engine      bool      `json:"container_engine"`
-	Runs        []string  `json:"runs,omitempty"`
-	Notes       []string  `json:"notes,omitempty"` // what is missing on it, such as "not root: no memory limit"
+	ID          string      `json:"id"`
+	Name        string      `json:"name"`
+	Cluster     string      `json:"cluster"`
+	NodePool    string      `json:"node_pool"`
+	State       NodeState   `json:"state"`
+	Status      string      `json:"nomad_status"` // as Nomad says it: ready, down, disconnected, initializing
+	Allocatable Allocatable `json:"allocatable"`
+	Used        Resources   `json:"used"`    // by Muster's launches
+	Foreign     Resources   `json:"foreign"` // by other Nomad jobs
+	Engine      bool        `json:"container_engine"`
+	Runs        []string    `json:"runs,omitempty"`
+	Notes       []string    `json:"notes,omitempty"` // what is missing on it, such as "not root: no memory limit"
 }
 
 // Nodes tells of the nodes as they were last seen.
@@ -96,8 +262,8 @@ func (n *Node) Ready() bool { return n.State == NodeIdle || n.State == NodeRunni
 
 // SizeOf returns the smallest allocatable of the ready nodes, dimension by
 // dimension, or nil without a ready node.
-func SizeOf(nodes []*Node) *NodeSize {
-	var size *NodeSize
+func SizeOf(nodes []*Node) *Allocatable {
+	var size *Allocatable
 	for _, n := range nodes {
 		switch {
 		case !n.Ready():

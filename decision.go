@@ -14,6 +14,17 @@ type ClusterSnapshot struct {
 	Name  string
 	Nodes []NodeSnapshot // in the order of their ids
 	Queue []Waiting      // in any order
+
+	Paused bool
+	Scale  *ScaleSnapshot // nil where nodes just exist
+}
+
+// ScaleSnapshot is what matters for how many nodes a cluster shall have.
+type ScaleSnapshot struct {
+	Min, Max int
+	Idle     time.Duration
+	Offer    Allocatable // of a node to come
+	Failure  *BuyFailure // why the provider gives no more now
 }
 
 // NodeSnapshot is one node at the moment of the snapshot.
@@ -21,11 +32,20 @@ type NodeSnapshot struct {
 	ID        string
 	Name      string
 	Ready     bool
-	Size      NodeSize  // allocatable, once all its devices are well
-	Unhealthy []Devices // those of Size that are not to be had now
-	Engine    bool      // it has a container engine that works
-	Used      Resources // by Muster's launches, seen or reserved
-	Foreign   Resources // by other Nomad jobs
+	Size      Allocatable // allocatable, once all its devices are well
+	Unhealthy []Devices   // those of Size that are not to be had now
+	Engine    bool        // it has a container engine that works
+	Used      Resources   // by Muster's launches, seen or reserved
+	Foreign   Resources   // by other Nomad jobs
+	Coming    bool        // it will be ready: it has just registered
+	Leaving   bool        // it is marked to leave, and takes no run
+	Lacks     string      // what it has less than its cluster's size promises; "" for nothing
+	IdleSince time.Time   // when it was emptied; zero while it is not
+}
+
+// Empty reports whether nothing but the platform's own jobs is on the node.
+func (n *NodeSnapshot) Empty() bool {
+	return n.Used.MHz == 0 && n.Used.MiB == 0 && n.Foreign.MHz == 0 && n.Foreign.MiB == 0
 }
 
 // Waiting is a run that waits.
@@ -41,11 +61,21 @@ type Waiting struct {
 }
 
 // Decision is what the scheduler decided, and why: every waiting run is in
-// exactly one of the lists.
+// exactly one of the first three lists.
 type Decision struct {
 	Starts   []Start
 	Waits    []Wait
 	Refusals []Refusal
+	Scales   []Scale // one an elastic cluster
+}
+
+// Scale says how many nodes an elastic cluster shall have, were none to leave,
+// and which may leave.
+type Scale struct {
+	Cluster string
+	Nodes   int
+	Reason  string   // a sentence with the numbers
+	Spare   []string // nodes that nobody needs and that are idle for long enough, by id, the first to go first
 }
 
 // Start says that a run starts, and on which nodes room is held for it.

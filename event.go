@@ -16,12 +16,14 @@ const (
 	EventAttempt  EventKind = "attempt"  // an attempt began or ended
 	EventInstance EventKind = "instance" // an instance was placed, claimed, or entered a phase
 	EventRefused  EventKind = "refused"  // a claim was refused
+	EventCluster  EventKind = "cluster"  // a cluster was changed, or shall have another number of nodes
+	EventNode     EventKind = "node"     // a node came, leaves, or is gone
 	EventNote     EventKind = "note"     // something worth knowing, such as the environment's mapping
 )
 
 // EventKinds lists the kinds.
 func EventKinds() []EventKind {
-	return []EventKind{EventState, EventWait, EventStop, EventAttempt, EventInstance, EventRefused, EventNote}
+	return []EventKind{EventState, EventWait, EventStop, EventAttempt, EventInstance, EventRefused, EventCluster, EventNode, EventNote}
 }
 
 // Event is one numbered row: what changed, when, why and by whom.
@@ -30,6 +32,7 @@ type Event struct {
 	At        time.Time `json:"at"`
 	Workspace string    `json:"workspace,omitempty"`
 	Run       string    `json:"run,omitempty"`
+	Cluster   string    `json:"cluster,omitempty"` // of an event of a cluster or a node
 	RunID     int64     `json:"-"`
 	Attempt   int       `json:"attempt,omitempty"`
 	Kind      EventKind `json:"kind"`
@@ -40,10 +43,11 @@ type Event struct {
 	RequestID string    `json:"request_id,omitempty"`
 }
 
-// EventFilter chooses events; Run needs Workspace.
+// EventFilter chooses events; Run needs Workspace, and Cluster stands alone.
 type EventFilter struct {
 	Workspace string
 	Run       string
+	Cluster   string
 	After     int64       // only those with a higher number
 	Kinds     []EventKind // only of these; nil is all
 	Limit     int         // at most this many; 0 is 1000

@@ -10,11 +10,14 @@ import (
 // compare-and-set on the state it came from, and writes its event in the same
 // transaction.
 type Ledger interface {
-	// Backlog returns the waiting runs and the launches that hold capacity.
+	Fleet
+	// Backlog returns the waiting runs, the launches that hold capacity, the
+	// clusters and what is remembered of their nodes.
 	Backlog(ctx context.Context) (*Backlog, error)
 	// Apply makes decisions true: starts get an attempt, a launch and its
 	// reservation, refusals fail, waits get their reason when it changed. A run
-	// that is no longer queued, or is wanted to stop, is passed over. It
+	// that is no longer queued, or is wanted to stop, is passed over, and so is
+	// one with a place on a node that was marked to leave meanwhile. It
 	// returns how many runs it admitted.
 	Apply(ctx context.Context, d *Decision) (admitted int, err error)
 	// Launches returns the launches in these states with their runs.
@@ -35,8 +38,24 @@ type Ledger interface {
 // Backlog is what the store knows for a snapshot.
 type Backlog struct {
 	Clusters []*Cluster
-	Waiting  map[string][]Waiting // by cluster
-	Live     []*Launch            // reserved or dispatched
+	Waiting  map[string][]Waiting     // by cluster
+	Live     []*Launch                // reserved or dispatched
+	Nodes    map[string]NodeRecord    // by id
+	Machines map[string]MachineReport // what providers said last, by cluster
+}
+
+// Fleet is the leader's side of elastic clusters' nodes.
+type Fleet interface {
+	// KeepNodes writes records as they are to be, and an event for each step out
+	// of or back into a cluster.
+	KeepNodes(ctx context.Context, nodes []NodeRecord) error
+	// ForgetNodes removes the records of nodes that Nomad does not list any more.
+	ForgetNodes(ctx context.Context, nodes []NodeRecord) error
+	// Publish writes how many nodes a cluster shall have together with the nodes
+	// that leave for it: whoever reads the one reads the other.
+	Publish(ctx context.Context, cluster string, w Wanted, leaving []NodeRecord) error
+	// DropCluster forgets a cluster that is being deleted and has no node left.
+	DropCluster(ctx context.Context, cluster string) error
 }
 
 // Execution is a launch with the attempt and the run that it carries.

@@ -14,6 +14,7 @@ const MaxName = 64
 var (
 	nameRE      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
 	nodePoolRE  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
+	sizeNameRE  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 	sha256RE    = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	nameUnfitRE = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
 )

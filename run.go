@@ -133,6 +133,9 @@ const (
 	WaitForeign  WaitCode = "foreign"  // it would fit but for other Nomad jobs
 	WaitAhead    WaitCode = "ahead"    // runs before it wait for the nodes it would take
 	WaitNodes    WaitCode = "no nodes" // the cluster has no ready node
+	WaitScaling  WaitCode = "scaling"  // nodes come for it
+	WaitProvider WaitCode = "provider" // the provider gives no more nodes now
+	WaitPaused   WaitCode = "paused"   // the cluster is paused
 	WaitNomad    WaitCode = "nomad"    // Nomad does not answer
 	WaitBackOff  WaitCode = "back-off" // a failure of the platform; tried again later
 )

@@ -87,4 +87,12 @@ type Engine interface {
 	// DropNamespace forgets all of ours in a namespace, and the namespace itself
 	// where Muster makes them. One that does not exist is no error.
 	DropNamespace(ctx context.Context, namespace string) error
+	// SetEligible says whether Nomad may place work on a node. A node that does
+	// not exist is no error.
+	SetEligible(ctx context.Context, nodeID string, eligible bool) error
+	// Occupied reports whether an allocation of anybody but the platform's own
+	// system jobs is on a node, as Nomad knows now.
+	Occupied(ctx context.Context, nodeID string) (bool, error)
+	// ForgetNode makes Nomad forget a node that does not exist any more.
+	ForgetNode(ctx context.Context, nodeID string) error
 }

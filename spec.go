@@ -98,7 +98,7 @@ const LaunchDiskMiB = 10
 
 // Need returns what one instance of the group takes of a node, for a cluster
 // whose nodes are of the size given.
-func (g Group) Need(size NodeSize) Resources {
+func (g Group) Need(size Allocatable) Resources {
 	if g.Ask == nil {
 		need := size.Resources
 		need.DiskMiB = Whole(LaunchDiskMiB)

@@ -73,7 +73,7 @@ func newApp(s Streams) *cli.App {
 		},
 		Before: checkOutput,
 		Commands: []*cli.Command{
-			workspaceCommand(), experimentCommand(), runCommands(), queueCommand(), retentionCommand(), nodeCommand(), clusterCommand(),
+			workspaceCommand(), experimentCommand(), runCommands(), queueCommand(), retentionCommand(), nodeCommand(), clusterCommand(), sizeCommand(),
 			loginCommand(), logoutCommand(), whoamiCommand(), contextCommand(), tokenCommand(), auditCommand(),
 			registryCommand(), policiesCommand(), serverCommand(), devCommand(), topCommand(), configCommand(), doctorCommand(), completionCommand(), completeCommand(), schemaCommand(), versionCommand(),
 		},
@@ -91,7 +91,7 @@ func newApp(s Streams) *cli.App {
 // lists and looks are the verbs that list something and those that show how
 // something stands, beside all that are called list and show.
 var (
-	lists = []string{"queue", "run files", "run events", "run metrics", "run diff", "experiment compare", "audit", "config show", "doctor"}
+	lists = []string{"queue", "run files", "run events", "run metrics", "run diff", "cluster events", "cluster nodes", "experiment compare", "audit", "config show", "doctor"}
 	looks = []string{"run why"}
 )
 

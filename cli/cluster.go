@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -11,13 +13,42 @@ import (
 
 // clusterCommand is about clusters.
 func clusterCommand() *cli.Command {
-	return &cli.Command{Name: "cluster", Usage: "named compute, each a Nomad node pool", Subcommands: []*cli.Command{
-		{Name: "create", Usage: "make a cluster of a node pool that exists", ArgsUsage: "--node-pool POOL NAME", Action: createCluster, Flags: []cli.Flag{
-			&cli.StringFlag{Name: "node-pool", Usage: "the Nomad node `POOL` whose nodes it is"},
-			&cli.StringFlag{Name: "tier", Usage: "`TIER`: dedicated or low_priority", Value: string(muster.TierDedicated)}}},
+	return &cli.Command{Name: "cluster", Usage: "named compute: the nodes of a Nomad node pool, which just exist or come and go", Subcommands: []*cli.Command{
+		{Name: "create", Usage: "make a cluster: of a node pool that exists, or of nodes that a provider gives", ArgsUsage: "NAME", Action: createCluster, Flags: append(settingsFlags(),
+			&cli.StringFlag{Name: "node-pool", Usage: "the Nomad node `POOL` whose nodes it is (default for an elastic one: muster-NAME)"},
+			&cli.StringFlag{Name: "provider", Usage: "where its nodes come from, a `PROVIDER`: none (they just exist), local, aws-asg, azure-vmss or gce-mig", Value: string(muster.ProviderNone)},
+			&cli.StringSliceFlag{Name: "group", Usage: "what the provider calls its nodes, `KEY=VALUE` such as aws_asg_name=gpu; may be given again"},
+			&cli.StringFlag{Name: "tier", Usage: "`TIER`: dedicated or low_priority", Value: string(muster.TierDedicated)})},
+		{Name: "update", Usage: "change a cluster, which goes on meanwhile", ArgsUsage: "NAME", Action: updateCluster, Flags: settingsFlags()},
+		{Name: "resize", Usage: "set how many nodes a cluster has: the least and the most", ArgsUsage: "NAME --min 0 --max 8", Action: updateCluster, Flags: settingsFlags()[1:3]},
+		{Name: "pause", Usage: "start no more runs on a cluster, and leave its nodes as they are", ArgsUsage: "NAME", Action: pauseCluster(true)},
+		{Name: "resume", Usage: "go on with a cluster that is paused", ArgsUsage: "NAME", Action: pauseCluster(false)},
+		{Name: "delete", Usage: "delete clusters whose runs have all ended; the nodes of elastic ones leave first", ArgsUsage: "NAME [NAME…]", Action: deleteClusters(), Flags: []cli.Flag{yesFlag()}},
 		{Name: "list", Usage: "list the clusters", Action: listClusters},
-		{Name: "show", Usage: "show a cluster", ArgsUsage: "NAME", Action: showCluster},
+		{Name: "show", Usage: "show a cluster: how many nodes it has, shall have, and why", ArgsUsage: "NAME", Action: showCluster},
+		{Name: "events", Usage: "print what happened to a cluster and its nodes", ArgsUsage: "NAME", Action: eventsOfCluster},
+		{Name: "nodes", Usage: "list the nodes of a cluster", ArgsUsage: "NAME", Action: nodesOfCluster},
 	}}
+}
+
+// settingsFlags are the settings that may be changed later.
+func settingsFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "size", Usage: "`SIZE` of its nodes; muster size list shows what there is"},
+		&cli.IntFlag{Name: "min", Usage: "`NODES` that stay, whatever happens"},
+		&cli.IntFlag{Name: "max", Usage: "`NODES` that there are at the most"},
+		&cli.DurationFlag{Name: "idle", Usage: "`TIME` that a node is idle before it leaves", Value: time.Duration(muster.DefaultIdle)},
+		&cli.StringSliceFlag{Name: "allow", Usage: "`WORKSPACE` that may use it; may be given again (default: all)"},
+		&cli.StringFlag{Name: "on-shrink", Usage: "what becomes of runs whose nodes a resize takes, `HOW`: requeue, terminate or wait"},
+	}
+}
+
+// setOf returns the value of a flag, nil where it was not given.
+func setOf[T any](c *cli.Context, flag string, value T) *T {
+	if !c.IsSet(flag) {
+		return nil
+	}
+	return &value
 }
 
 func createCluster(c *cli.Context) error {
@@ -25,28 +56,150 @@ func createCluster(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.String("node-pool") == "" {
-		return muster.Errorf(muster.CodeInvalid, "muster cluster create wants --node-pool").WithCure("nomad node pool list shows the pools; each Nomad has one called default")
+	q := &muster.ClusterRequest{Name: args[0], NodePool: c.String("node-pool"), Provider: muster.Provider(c.String("provider")), Tier: muster.Tier(c.String("tier")),
+		ClusterSettings: muster.ClusterSettings{Size: c.String("size"), Min: c.Int("min"), Max: c.Int("max"), Workspaces: c.StringSlice("allow"), OnShrink: muster.OnShrink(c.String("on-shrink"))}}
+	if !q.Provider.Elastic() && q.NodePool == "" {
+		return muster.Errorf(muster.CodeInvalid, "muster cluster create wants --node-pool, or --provider").
+			WithCure("nomad node pool list shows the pools, each Nomad has one called default; with --provider local nodes come and go on the autoscaler's machine")
+	}
+	if q.Provider.Elastic() {
+		q.Idle = muster.Duration(c.Duration("idle"))
+		if !c.IsSet("max") {
+			q.Max = max(1, q.Min)
+		}
+	}
+	for _, pair := range c.StringSlice("group") {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			return muster.Errorf(muster.CodeInvalid, "--group is %q", pair).WithCure("write KEY=VALUE, such as aws_asg_name=gpu")
+		}
+		if q.Group == nil {
+			q.Group = map[string]string{}
+		}
+		q.Group[key] = value
 	}
 	api, err := connect(c)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	k, err := api.CreateCluster(c.Context, &muster.Cluster{Name: args[0], NodePool: c.String("node-pool"), Tier: muster.Tier(c.String("tier"))})
+	k, err := api.CreateCluster(c.Context, q)
 	if err != nil {
 		return err
 	}
-	if k.Nodes == 0 {
+	if k.Nodes == 0 && !k.Provider.Elastic() {
 		fmt.Fprintf(c.App.ErrWriter, "note: node pool %s has no node: runs of cluster %s wait until one joins; nomad node pool list shows the pools\n", k.NodePool, k.Name)
 	}
 	return show(c, k, func(t *table) {
+		if k.Provider.Elastic() {
+			t.line("cluster %s is made: %d to %d nodes of size %s; a node that is idle for %s leaves", k.Name, k.Min, k.Max, k.Size, k.Idle)
+			return
+		}
 		t.line("cluster %s is made; node pool %s has %s, %d ready", k.Name, k.NodePool, count(k.Nodes, "node"), k.Ready)
 	})
 }
 
+func updateCluster(c *cli.Context) error {
+	change := muster.ClusterChange{Size: setText(c, "size"), Min: setOf(c, "min", c.Int("min")), Max: setOf(c, "max", c.Int("max")), Idle: setOf(c, "idle", muster.Duration(c.Duration("idle"))),
+		Workspaces: setOf(c, "allow", c.StringSlice("allow")), OnShrink: setOf(c, "on-shrink", muster.OnShrink(c.String("on-shrink")))}
+	if change == (muster.ClusterChange{}) {
+		return muster.Errorf(muster.CodeInvalid, "nothing is to be changed").WithCure("name what by a flag, such as --max 8; --help lists them")
+	}
+	return changeCluster(c, change)
+}
+
+// pauseCluster stops a cluster, or lets it go on.
+func pauseCluster(paused bool) cli.ActionFunc {
+	return func(c *cli.Context) error { return changeCluster(c, muster.ClusterChange{Paused: &paused}) }
+}
+
+// changeCluster changes the cluster that the argument names.
+func changeCluster(c *cli.Context, change muster.ClusterChange) error {
+	args, err := arguments(c, "NAME")
+	if err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	k, err := api.UpdateCluster(c.Context, args[0], change)
+	if err != nil {
+		return err
+	}
+	return show(c, k, func(t *table) {
+		t.line("cluster %s: %s", k.Name, scaleOf(k))
+	})
+}
+
+func deleteClusters() cli.ActionFunc {
+	return removal("cluster", func(c *cli.Context, api *client.Client, name string) error {
+		return api.DeleteCluster(c.Context, name)
+	})
+}
+
+func nodesOfCluster(c *cli.Context) error {
+	args, err := arguments(c, "NAME")
+	if err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	all, err := api.Nodes(c.Context, args[0])
+	if err != nil {
+		return err
+	}
+	return list(c, all, nodeListing())
+}
+
+func eventsOfCluster(c *cli.Context) error {
+	args, err := arguments(c, "NAME")
+	if err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	var all []*muster.Event
+	for page := []*muster.Event{{}}; len(page) > 0; all = append(all, page...) {
+		after := int64(0)
+		if len(all) > 0 {
+			after = all[len(all)-1].Seq
+		}
+		if page, err = api.ClusterEvents(c.Context, args[0], after); err != nil {
+			return err
+		}
+	}
+	return list(c, all, listing[*muster.Event]{
+		head: []string{"NUMBER", "TIME", "KIND", "BY", "MESSAGE"},
+		row: func(e *muster.Event) []string {
+			return []string{fmt.Sprint(e.Seq), clock(e.At), string(e.Kind), e.Actor, e.Message}
+		},
+		empty: "Nothing has happened to the cluster yet.",
+	})
+}
+
+// scaleOf says in words how a cluster scales.
+func scaleOf(k *muster.Cluster) string {
+	switch {
+	case k.Deleting:
+		return "it is being deleted: its nodes leave"
+	case k.Paused:
+		return "paused: no run starts, and its nodes stay as they are"
+	case !k.Provider.Elastic():
+		return "its nodes just exist"
+	}
+	return fmt.Sprintf("%d to %d nodes; one that is idle for %s leaves", k.Min, k.Max, k.Idle)
+}
+
 // sizeOf shows a size in words.
-func sizeOf(s *muster.NodeSize) string {
+func sizeOf(s *muster.Allocatable) string {
 	if s == nil {
 		return "unknown: no node is ready"
 	}
@@ -59,26 +212,58 @@ func sizeOf(s *muster.NodeSize) string {
 
 func listClusters(c *cli.Context) error {
 	return listAll(c, func(api *client.Client) ([]*muster.Cluster, error) { return api.Clusters(c.Context) }, listing[*muster.Cluster]{
-		head: []string{"NAME", "NODE POOL", "TIER", "NODES", "READY", "SIZE OF A NODE"},
+		head: []string{"NAME", "PROVIDER", "TIER", "NODES", "READY", "WANTED", "MIN-MAX", "SIZE OF A NODE"},
 		row: func(k *muster.Cluster) []string {
-			return []string{k.Name, k.NodePool, string(k.Tier), fmt.Sprint(k.Nodes), fmt.Sprint(k.Ready), sizeOf(k.Size)}
+			wanted, limits := "-", "-"
+			if k.Wanted != nil {
+				wanted = fmt.Sprint(k.Wanted.Nodes)
+			}
+			if k.Provider.Elastic() {
+				limits = fmt.Sprintf("%d-%d", k.Min, k.Max)
+			}
+			return []string{k.Name, string(k.Provider), string(k.Tier), fmt.Sprint(k.Nodes), fmt.Sprint(k.Ready), wanted, limits, sizeOf(k.Offers)}
 		},
-		wide: []string{"PROVIDER", "REGION", "CREATED"},
+		wide: []string{"SIZE", "NODE POOL", "REGION", "CREATED"},
 		more: func(k *muster.Cluster) []string {
-			return []string{string(k.Provider), orDash(k.Region), ago(k.CreatedAt)}
+			return []string{orDash(k.Size), k.NodePool, orDash(k.Region), ago(k.CreatedAt)}
 		},
-		fields: map[string]string{"SIZE OF A NODE": "size.mhz", "CREATED": "created_at"},
-		empty:  "There is no cluster yet: muster cluster create --node-pool POOL NAME makes one of a Nomad node pool.",
+		fields: map[string]string{"SIZE OF A NODE": "allocatable.mhz", "WANTED": "wanted.nodes", "CREATED": "created_at"},
+		empty:  "There is no cluster yet: muster cluster create makes one, of a Nomad node pool or of nodes that come and go.",
 	})
 }
 
 func showCluster(c *cli.Context) error {
 	return showOne(c, func(api *client.Client, name string) (*muster.Cluster, error) { return api.Cluster(c.Context, name) }, func(t *table, k *muster.Cluster) {
 		t.row("name", k.Name)
+		t.row("provider", string(k.Provider))
 		t.row("node pool", k.NodePool)
 		t.row("tier", string(k.Tier))
-		t.row("nodes", fmt.Sprintf("%d, %d ready", k.Nodes, k.Ready))
-		t.row("size", sizeOf(k.Size))
+		t.row("nodes", fmt.Sprintf("%d, %d ready%s", k.Nodes, k.Ready, countsOf(k)))
+		if k.Wanted != nil {
+			t.row("wanted", fmt.Sprintf("%d since %s: %s", k.Wanted.Nodes, clock(k.Wanted.At), k.Wanted.Reason))
+		}
+		if f := k.Failure; f != nil {
+			t.row("provider fails", fmt.Sprintf("%s (%s, %s), asked again at %s", f.Message, f.Kind, count(f.Tries, "time"), clock(f.Until)))
+		}
+		t.row("scaling", scaleOf(k))
+		if k.Size != "" {
+			t.row("size", k.Size)
+		}
+		t.row("a node offers", sizeOf(k.Offers))
+		if len(k.Workspaces) > 0 {
+			t.row("for workspaces", strings.Join(k.Workspaces, ", "))
+		}
 		t.row("created", ago(k.CreatedAt))
 	})
+}
+
+// countsOf counts the nodes of a cluster by state.
+func countsOf(k *muster.Cluster) string {
+	text := ""
+	for _, state := range muster.NodeStates() {
+		if n := k.Counts[state]; n > 0 {
+			text += fmt.Sprintf(", %d %s", n, state)
+		}
+	}
+	return text
 }

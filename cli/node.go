@@ -24,20 +24,29 @@ func clusterFlag() cli.Flag {
 }
 
 func listNodes(c *cli.Context) error {
-	return listAll(c, func(api *client.Client) ([]*muster.Node, error) { return api.Nodes(c.Context, c.String("cluster")) }, listing[*muster.Node]{
+	return listAll(c, func(api *client.Client) ([]*muster.Node, error) { return api.Nodes(c.Context, c.String("cluster")) }, nodeListing())
+}
+
+// nodeListing is how nodes are listed.
+func nodeListing() listing[*muster.Node] {
+	return listing[*muster.Node]{
 		head: []string{"NAME", "ID", "CLUSTER", "STATE", "MHZ USED", "MIB USED", "GPUS USED", "RUNS"},
 		row: func(n *muster.Node) []string {
 			used := n.Used.Add(n.Foreign)
 			return []string{n.Name, n.ID[:min(8, len(n.ID))], n.Cluster, string(n.State), fmt.Sprintf("%s of %s", used.MHz, n.Allocatable.MHz),
 				fmt.Sprintf("%s of %s", used.MiB, n.Allocatable.MiB), fmt.Sprintf("%s of %s", gpus(used), gpus(n.Allocatable.Resources)), strings.Join(n.Runs, ", ")}
 		},
-		wide: []string{"NODE POOL", "NOMAD STATUS", "DISK MIB", "NOTES"},
+		wide: []string{"ENGINE", "NODE POOL", "NOMAD STATUS", "DISK MIB", "NOTES"},
 		more: func(n *muster.Node) []string {
-			return []string{n.NodePool, n.Status, n.Allocatable.DiskMiB.String(), orDash(strings.Join(n.Notes, "; "))}
+			engine := "-"
+			if n.Engine {
+				engine = "yes"
+			}
+			return []string{engine, n.NodePool, n.Status, n.Allocatable.DiskMiB.String(), orDash(strings.Join(n.Notes, "; "))}
 		},
-		fields: map[string]string{"MHZ USED": "used.mhz", "MIB USED": "used.mib", "DISK MIB": "allocatable.disk_mib"},
+		fields: map[string]string{"MHZ USED": "used.mhz", "MIB USED": "used.mib", "DISK MIB": "allocatable.disk_mib", "ENGINE": "container_engine"},
 		empty:  "There is no such node: muster cluster list shows which node pools the clusters are made of.",
-	})
+	}
 }
 
 func showNode(c *cli.Context) error {
@@ -50,6 +59,11 @@ func showNode(c *cli.Context) error {
 		t.row("offers", sizeOf(&n.Allocatable))
 		t.row("used by runs", fmt.Sprintf("%s MHz, %s MiB, %s gpus", n.Used.MHz, n.Used.MiB, gpus(n.Used)))
 		t.row("used by other Nomad jobs", fmt.Sprintf("%s MHz, %s MiB, %s gpus", n.Foreign.MHz, n.Foreign.MiB, gpus(n.Foreign)))
+		if n.Engine {
+			t.row("container engine", "yes")
+		} else {
+			t.row("container engine", "none: images cannot be run here")
+		}
 		t.row("runs", orDash(strings.Join(n.Runs, ", ")))
 		for _, note := range n.Notes {
 			t.row("note", note)

@@ -55,7 +55,7 @@ func open(t *testing.T) *platform {
 	lease, err := p.store.AcquireLease(ctx, "test", true)
 	p.must(err)
 	p.ledger = p.store.Lead(lease.Term)
-	people := api.New(api.Services{Workspaces: p.store, Experiments: p.store, Clusters: p.store, Nodes: twoNodes{}, Runs: p.store, Attempts: p.store,
+	people := api.New(api.Services{Workspaces: p.store, Experiments: p.store, Clusters: p.store, Nodes: twoNodes{}, Sizes: muster.BuiltinSizes(), Runs: p.store, Attempts: p.store,
 		Events: p.store, Artifacts: p.store, Blobs: p.bucket, Archive: p.store, Retention: nothingGoes{}, Metrics: p.store, Tokens: p.store, Audit: p.store, Changes: p.store, Receipts: p.store, Registries: p.store, Vault: deaf{}, Policies: func(context.Context) (*muster.Policies, error) {
 			return &muster.Policies{Installation: "0a1b2c", Mode: muster.NomadManage, Nomad: "node {}\n", Consul: "service {}\n", Namespaces: []string{"ws-0a1b2c-default-1"}}, nil
 		}, Site: muster.DefaultSite(), Wake: func() {},
@@ -118,7 +118,7 @@ func (nothingGoes) Retain(_ context.Context, _ string, dryRun bool) (*muster.Ret
 type twoNodes struct{}
 
 func (twoNodes) ListNodes(context.Context) ([]*muster.Node, error) {
-	size := muster.NodeSize{Cores: muster.Whole(2), Resources: muster.Resources{MHz: muster.Whole(4000), MiB: muster.Whole(2048)}}
+	size := muster.Allocatable{Cores: muster.Whole(2), Resources: muster.Resources{MHz: muster.Whole(4000), MiB: muster.Whole(2048)}}
 	return []*muster.Node{
 		{ID: "11111111-aaaa", Name: "node1", Cluster: "local", NodePool: "pool", State: muster.NodeIdle, Status: "ready", Allocatable: size},
 		{ID: "22222222-bbbb", Name: "node2", Cluster: "local", NodePool: "pool", State: muster.NodeUnusable, Status: "down", Allocatable: size, Notes: []string{"not root"}},

@@ -21,13 +21,15 @@ func TestSchemas(t *testing.T) {
 	p.do("run", "submit", iris, "--name", "waiting", "--set", "inputs.epochs=2")
 	x := p.start("r")
 	p.leave(x, "outputs/model.json", "{}")
+	p.do("cluster", "create", "elastic", "--provider", "local", "--size", "local.small")
 	code := 0
 	_, err := p.store.Report(t.Context(), x.Launch.ID, &muster.Report{Attempt: 1, Result: &muster.Result{Started: true, ExitCode: code}})
 	p.must(err)
 	p.end(x, muster.RunSucceeded, "")
 	lines := map[string]string{
-		"run files": "r", "run download": "r -d " + t.TempDir(), "cluster create": "gpu --node-pool gpus", "cluster show": "local", "experiment compare": "iris --metric accuracy",
-		"run diff": "r waiting", "run events": "r", "experiment show": "iris", "run metrics": "r", "node show": "node2", "run show": "r", "run wait": "r",
+		"run files": "r", "run download": "r -d " + t.TempDir(), "cluster create": "gpu --node-pool gpus", "cluster show": "local", "cluster update": "elastic --max 3", "cluster resize": "elastic --max 4", "cluster pause": "elastic", "cluster resume": "elastic", "cluster events": "elastic", "cluster nodes": "local",
+		"experiment compare": "iris --metric accuracy",
+		"run diff":           "r waiting", "run events": "r", "experiment show": "iris", "run metrics": "r", "node show": "node2", "run show": "r", "run wait": "r",
 		"run why": "waiting", "workspace show": "default", "workspace create": "vision", "workspace update": "default --keep-logs 14d", "retention run": "--dry-run", "token create": "t --role reader", "context show": "-", "registry login": "--username anna registry.example:5000",
 	}
 	seen := map[string]bool{}

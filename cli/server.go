@@ -33,6 +33,7 @@ func serverCommand() *cli.Command {
 			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` with the certificate's key", EnvVars: []string{"MUSTER_TLS_KEY"}},
 			&cli.StringFlag{Name: "tls-ca", Usage: "`FILE` with the certificate's authority, handed to agents (default: one that every node knows)", EnvVars: []string{"MUSTER_TLS_CA"}},
 			&cli.StringFlag{Name: "agent-binary", Usage: "`FILE` that nodes run (default: muster-agent beside this program)", EnvVars: []string{"MUSTER_AGENT_BINARY"}},
+			&cli.StringFlag{Name: "sizes", Usage: "`FILE` with node sizes to add to the catalogue, see muster size list", EnvVars: []string{"MUSTER_SIZES"}},
 			&cli.StringFlag{Name: "site", Usage: "`FILE` that says what environments this site offers, or \"default\" for the table that muster dev has (default: none)", EnvVars: []string{"MUSTER_SITE"}},
 			&cli.StringFlag{Name: "run-as", Usage: "`USER` of commands on nodes whose Nomad client is root", Value: "nobody", EnvVars: []string{"MUSTER_RUN_AS"}},
 			&cli.StringFlag{Name: "container-user", Usage: "`USER` of commands in containers, as UID[:GID] or a name in the image (default: the image's own)", EnvVars: []string{"MUSTER_CONTAINER_USER"}},
@@ -127,6 +128,10 @@ func serverConfig(c *cli.Context) (server.Config, error) {
 	if err != nil {
 		return server.Config{}, err
 	}
+	sizes, err := readSizes(c.String("sizes"))
+	if err != nil {
+		return server.Config{}, err
+	}
 	return server.Config{
 		DataDir: c.String("data-dir"), Artifacts: c.String("artifacts"), Listen: c.String("listen"), Advertise: c.String("advertise"), TLS: server.TLS{Cert: c.String("tls-cert"), Key: c.String("tls-key"), CA: c.String("tls-ca")}, Agent: agent,
 		RunAs: c.String("run-as"), ContainerUser: c.String("container-user"), Fence: c.Duration("fence"), Tick: c.Duration("tick"),
@@ -137,6 +142,7 @@ func serverConfig(c *cli.Context) (server.Config, error) {
 			ClientCert: c.String("consul-client-cert"), ClientKey: c.String("consul-client-key")},
 		OIDC:      people,
 		Site:      site,
+		Sizes:     sizes,
 		Limits:    limits,
 		Origins:   c.StringSlice("cors-origin"),
 		AccessLog: server.AccessLog(c.String("access-log")), MetricsListen: c.String("metrics-listen"), OTLP: c.String("otlp-endpoint"),

@@ -39,13 +39,9 @@ func (c *Client) Experiment(ctx context.Context, workspace, name string) (*muste
 	return get[*muster.Experiment](ctx, c, nil, "workspaces", workspace, "experiments", name)
 }
 
-// CreateCluster makes a cluster; only its name, node pool and tier count.
-func (c *Client) CreateCluster(ctx context.Context, k *muster.Cluster) (*muster.Cluster, error) {
-	question := map[string]string{"name": k.Name, "node_pool": k.NodePool}
-	if k.Tier != "" {
-		question["tier"] = string(k.Tier)
-	}
-	return post[*muster.Cluster](ctx, c, question, "clusters")
+// CreateCluster makes a cluster; what is told of its nodes does not count.
+func (c *Client) CreateCluster(ctx context.Context, k *muster.ClusterRequest) (*muster.Cluster, error) {
+	return post[*muster.Cluster](ctx, c, k, "clusters")
 }
 
 // Clusters lists the clusters by name.
@@ -84,4 +80,36 @@ func (c *Client) Queue(ctx context.Context, cluster string) (runs []*muster.Run,
 		return nil, 0, fmt.Errorf("read the queue's length: %w", err)
 	}
 	return runs, total, nil
+}
+
+// Scaling returns what an elastic cluster shall have. While the server does not
+// know it is an error, and never a number.
+func (c *Client) Scaling(ctx context.Context, cluster string) (*muster.Scaling, error) {
+	return get[*muster.Scaling](ctx, c, nil, "clusters", cluster, "scaling")
+}
+
+// ReportMachines tells what a provider says of a cluster's machines.
+func (c *Client) ReportMachines(ctx context.Context, cluster string, r muster.MachineReport) error {
+	return c.call(ctx, request{method: http.MethodPut, path: []string{"clusters", cluster, "machines"}}, r, nil)
+}
+
+// Sizes lists the catalogue by name.
+func (c *Client) Sizes(ctx context.Context) ([]muster.NodeSize, error) {
+	return get[[]muster.NodeSize](ctx, c, nil, "sizes")
+}
+
+// UpdateCluster changes a cluster.
+func (c *Client) UpdateCluster(ctx context.Context, name string, change muster.ClusterChange) (*muster.Cluster, error) {
+	return patch[*muster.Cluster](ctx, c, change, "clusters", name)
+}
+
+// DeleteCluster deletes a cluster. The nodes of an elastic one leave first.
+func (c *Client) DeleteCluster(ctx context.Context, name string) error {
+	return c.call(ctx, request{method: http.MethodDelete, path: []string{"clusters", name}, query: values("confirm", name)}, nil, nil)
+}
+
+// ClusterEvents returns the first page of a cluster's events with a number above
+// after.
+func (c *Client) ClusterEvents(ctx context.Context, name string, after int64) ([]*muster.Event, error) {
+	return get[[]*muster.Event](ctx, c, values("after", strconv.FormatInt(after, 10)), "clusters", name, "events")
 }

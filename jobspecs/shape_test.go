@@ -17,7 +17,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func shapes() map[string]*Shape {
 	agent := Agent{URL: "http://10.0.0.1:4750/agent/v1/binary/abc", SHA256: "abc", Servers: []string{"http://10.0.0.1:4750", "http://10.0.0.2:4750"},
 		Consul: "muster-0a1b2c", Fence: 5 * time.Minute}
-	size := muster.NodeSize{Cores: muster.Whole(4), Resources: muster.Resources{MHz: muster.Whole(8000), MiB: muster.Whole(16384), DiskMiB: muster.Whole(50000),
+	size := muster.Allocatable{Cores: muster.Whole(4), Resources: muster.Resources{MHz: muster.Whole(8000), MiB: muster.Whole(16384), DiskMiB: muster.Whole(50000),
 		Devices: []muster.Devices{{Vendor: "nvidia", Type: "gpu", Name: "H200", Count: muster.Whole(2)}}}}
 	shape := func(g muster.Group) *Shape {
 		return &Shape{Installation: "0a1b2c", Namespace: "ws-0a1b2c-default-12345678", NodePool: "gpu", Agent: agent,

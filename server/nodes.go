@@ -14,6 +14,7 @@ import (
 type nodes struct {
 	store      *store.Store
 	controller *controller.Controller
+	sizes      muster.Sizes
 }
 
 // ListNodes returns the nodes of all clusters by name.
@@ -32,7 +33,7 @@ func (n *nodes) ListNodes(ctx context.Context) ([]*muster.Node, error) {
 	}
 	b := &muster.Backlog{Clusters: clusters, Live: live}
 	var all []*muster.Node
-	for _, c := range controller.Snapshot(sight, b, sight.At).Clusters {
+	for _, c := range controller.Snapshot(sight, b, n.sizes, sight.At).Clusters {
 		for _, seen := range c.Nodes {
 			all = append(all, describe(c.Name, seen, sight, live))
 		}

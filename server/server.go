@@ -46,11 +46,12 @@ type Config struct {
 	NoConsul      bool
 	OIDC          OIDC // whom it believes about people; without an Issuer nobody
 	Site          muster.Site
-	Limits        Limits    // how much one principal may ask for
-	Origins       []string  // of pages in browsers that may call the API
-	OTLP          string    // URL of the OpenTelemetry receiver that gets traces; "" is none
-	AccessLog     AccessLog // which requests are logged; "" is AccessErrors
-	MetricsListen string    // host:port where /metrics is instead of with the API; "" is with it
+	Sizes         muster.Sizes // what nodes there can be
+	Limits        Limits       // how much one principal may ask for
+	Origins       []string     // of pages in browsers that may call the API
+	OTLP          string       // URL of the OpenTelemetry receiver that gets traces; "" is none
+	AccessLog     AccessLog    // which requests are logged; "" is AccessErrors
+	MetricsListen string       // host:port where /metrics is instead of with the API; "" is with it
 	Log           *slog.Logger
 }
 
@@ -219,7 +220,7 @@ func (s *Server) servers() []string { return []string{s.URL.String()} }
 
 // assemble puts the parts together.
 func (s *Server) assemble() {
-	s.controller = controller.New(controller.Config{Leases: s.store, Engine: s.nomad, Holder: s.store.Installation + " " + s.URL.Host,
+	s.controller = controller.New(controller.Config{Leases: s.store, Engine: s.nomad, Sizes: s.Sizes, Holder: s.store.Installation + " " + s.URL.Host,
 		Fence: s.Fence, Tick: s.Tick, Log: s.Log, Turned: s.metrics.turns.observe,
 		Decided: func(took time.Duration) { s.metrics.decision.Observe(took.Seconds()) }})
 	s.metrics.registry.MustRegister(collector{s})
@@ -232,7 +233,7 @@ func (s *Server) assemble() {
 	s.agents = agentapi.New(agentapi.Services{Identities: s.nomad, Claims: held, Artifacts: s.store, Blobs: blobs, Metrics: s.store,
 		FindRun: s.store.FindRunByID, Servers: s.servers, Changed: s.controller.Ordered, Agents: s.agentsFolder(), Called: called, Logger: s.Log})
 	s.retention = &retention{store: s.store, bucket: s.bucket, leading: s.controller.Leading, now: time.Now, log: s.Log}
-	s.people = api.New(api.Services{Workspaces: s.store, Experiments: s.store, Clusters: s.store, Nodes: &nodes{s.store, s.controller}, Runs: door,
+	s.people = api.New(api.Services{Workspaces: s.store, Experiments: s.store, Clusters: s.store, Nodes: &nodes{s.store, s.controller, s.Sizes}, Sizes: s.Sizes, Autoscaling: &autoscaling{s.store, s.controller, s.Sizes}, Runs: door,
 		Attempts: s.store, Events: s.store, Artifacts: s.store, Blobs: blobs, Archive: s.store, Retention: s.retention, Metrics: s.store, Tokens: s.store, Audit: s.store, Changes: s.store, Receipts: s.store, Issuer: s.issuer, Registries: s.store, Vault: s.nomad, RunOf: s.runPrincipal, Policies: s.policies,
 		Site: s.Site, Limits: s.Limits, Origins: s.Origins, Called: called, Wake: s.controller.Wake, Closing: s.closing, Logger: s.Log})
 	s.http = &http.Server{Handler: s.watched(s.routes()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn)}

@@ -4,35 +4,49 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 
 	"github.com/muster-ml/muster"
 )
 
-// CreateCluster keeps a new cluster.
+// CreateCluster keeps a new cluster. The name of one that was deleted may be used
+// again.
 func (s *Store) CreateCluster(ctx context.Context, c *muster.Cluster) error {
 	return s.inTx(ctx, "create cluster", func(t *tx) error {
+		for _, workspace := range c.Workspaces {
+			if _, err := findWorkspace(ctx, t, workspace); err != nil {
+				return muster.Within(err, "workspaces")
+			}
+		}
 		c.CreatedAt = t.now
-		_, err := t.exec(ctx, `INSERT INTO clusters (name, node_pool, provider, region, tier, created_at) VALUES (?, ?, ?, ?, ?, ?)`,
-			c.Name, c.NodePool, c.Provider, c.Region, c.Tier, micros(t.now))
-		if !isDuplicate(err) {
-			return err
-		}
-		var other string
-		if err := t.QueryRowContext(ctx, `SELECT name FROM clusters WHERE node_pool = ? OR name = ? ORDER BY name <> ?`, c.NodePool, c.Name, c.Name).Scan(&other); err != nil {
-			return err
-		}
-		if other == c.Name {
+		err := t.QueryRowContext(ctx, `INSERT INTO clusters (name, node_pool, provider, region, tier, settings, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (name) DO UPDATE SET node_pool = excluded.node_pool, provider = excluded.provider, region = excluded.region, tier = excluded.tier, settings = excluded.settings,
+				created_at = excluded.created_at, version = version + 1, paused = 0, deleting = 0, deleted_at = 0, wanted = '', machines = '', reported_at = 0 WHERE deleted_at > 0
+			RETURNING version`,
+			c.Name, c.NodePool, c.Provider, c.Region, c.Tier, toJSON(c.ClusterSettings), micros(t.now)).Scan(&c.Version)
+		if errors.Is(err, sql.ErrNoRows) {
 			return muster.Errorf(muster.CodeConflict, "cluster %s exists already", c.Name).At("name")
 		}
-		return muster.Errorf(muster.CodeConflict, "node pool %s is cluster %s already", c.NodePool, other).At("node_pool")
+		if isDuplicate(err) {
+			var other string
+			if err := t.QueryRowContext(ctx, `SELECT name FROM clusters WHERE node_pool = ?`, c.NodePool).Scan(&other); err != nil {
+				return err
+			}
+			return muster.Errorf(muster.CodeConflict, "node pool %s is cluster %s already", c.NodePool, other).At("node_pool")
+		}
+		if err != nil {
+			return err
+		}
+		return t.clusterEvent(ctx, c.Name, muster.Event{Kind: muster.EventCluster, Message: "made", Actor: scheduler})
 	})
 }
 
-const clusterColumns = `SELECT name, node_pool, provider, region, tier, created_at FROM clusters `
+const clusterColumns = `SELECT name, version, node_pool, provider, region, tier, settings, paused, deleting, created_at, wanted, coalesce(json_extract(nullif(machines, ''), '$.failure'), '')
+	FROM clusters WHERE deleted_at = 0 `
 
 func scanCluster(row scanner) (*muster.Cluster, error) {
 	c := &muster.Cluster{}
-	return c, row.Scan(&c.Name, &c.NodePool, &c.Provider, &c.Region, &c.Tier, timeCol{&c.CreatedAt})
+	return c, row.Scan(&c.Name, &c.Version, &c.NodePool, &c.Provider, &c.Region, &c.Tier, jsonCol{&c.ClusterSettings}, &c.Paused, &c.Deleting, timeCol{&c.CreatedAt}, jsonCol{&c.Wanted}, jsonCol{&c.Failure})
 }
 
 // FindCluster returns the cluster of that name.
@@ -41,10 +55,10 @@ func (s *Store) FindCluster(ctx context.Context, name string) (*muster.Cluster, 
 }
 
 func findCluster(ctx context.Context, q querier, name string) (*muster.Cluster, error) {
-	c, err := scanCluster(q.QueryRowContext(ctx, clusterColumns+`WHERE name = ?`, name))
+	c, err := scanCluster(q.QueryRowContext(ctx, clusterColumns+`AND name = ?`, name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, muster.Errorf(muster.CodeNotFound, "there is no cluster %s", name).
-			WithCure("muster cluster list shows what there is, muster cluster create --node-pool POOL NAME makes one")
+			WithCure("muster cluster list shows what there is, muster cluster create makes one")
 	}
 	return c, err
 }
@@ -52,4 +66,109 @@ func findCluster(ctx context.Context, q querier, name string) (*muster.Cluster, 
 // ListClusters returns all clusters by name.
 func (s *Store) ListClusters(ctx context.Context) ([]*muster.Cluster, error) {
 	return collect(ctx, s.read, scanCluster, clusterColumns+`ORDER BY name`)
+}
+
+// UpdateCluster changes a cluster that is not being deleted.
+func (s *Store) UpdateCluster(ctx context.Context, name string, change muster.ClusterChange, by muster.Origin) (c *muster.Cluster, err error) {
+	err = s.inTx(ctx, "update cluster", func(t *tx) error {
+		if c, err = findCluster(ctx, t, name); err != nil {
+			return err
+		}
+		if err := by.Check(c.Version); err != nil {
+			return err
+		}
+		if c.Deleting {
+			return muster.Errorf(muster.CodeConflict, "cluster %s is being deleted", name)
+		}
+		changed := change.Apply(c)
+		if err := c.Validate(); err != nil {
+			return err
+		}
+		for _, workspace := range c.Workspaces {
+			if _, err := findWorkspace(ctx, t, workspace); err != nil {
+				return muster.Within(err, "workspaces")
+			}
+		}
+		if changed == "" {
+			return nil
+		}
+		c.Version++
+		if _, err := t.exec(ctx, `UPDATE clusters SET version = ?, settings = ?, paused = ? WHERE name = ?`, c.Version, toJSON(c.ClusterSettings), c.Paused, name); err != nil {
+			return err
+		}
+		return t.clusterEvent(ctx, name, muster.Event{Kind: muster.EventCluster, Message: changed, Actor: by.Actor, RequestID: by.RequestID})
+	})
+	return c, err
+}
+
+// DeleteCluster forgets a cluster, or marks an elastic one: its nodes leave
+// first.
+func (s *Store) DeleteCluster(ctx context.Context, name string, by muster.Origin) error {
+	return s.inTx(ctx, "delete cluster", func(t *tx) error {
+		c, err := findCluster(ctx, t, name)
+		if err != nil {
+			return err
+		}
+		if err := by.Check(c.Version); err != nil {
+			return err
+		}
+		var live, homes int
+		if err := t.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM runs WHERE cluster = ? AND ended_at = 0), (SELECT count(*) FROM workspaces WHERE default_cluster = ? AND deleted_at = 0)`, name, name).Scan(&live, &homes); err != nil {
+			return err
+		}
+		if live > 0 {
+			return muster.Errorf(muster.CodeConflict, "cluster %s has %d runs that have not ended", name, live).WithCure("cancel them first: muster run list --filter cluster=%s shows them", name)
+		}
+		if homes > 0 {
+			return muster.Errorf(muster.CodeConflict, "cluster %s is the default of %d workspaces", name, homes).WithCure("muster workspace update --default-cluster names another")
+		}
+		if _, err := t.exec(ctx, `UPDATE clusters SET deleting = 1, version = version + 1 WHERE name = ?`, name); err != nil {
+			return err
+		}
+		if err := t.clusterEvent(ctx, name, muster.Event{Kind: muster.EventCluster, Message: "to be deleted", Actor: by.Actor, RequestID: by.RequestID}); err != nil || c.Provider.Elastic() {
+			return err
+		}
+		return t.dropCluster(ctx, name)
+	})
+}
+
+// dropCluster takes a cluster out of sight. Its node pool may be another's.
+func (t *tx) dropCluster(ctx context.Context, name string) error {
+	_, err := t.exec(ctx, `UPDATE clusters SET deleted_at = ?, node_pool = '~' || name WHERE name = ? AND deleting = 1`, micros(t.now), name)
+	return err
+}
+
+// ReportMachines keeps what a provider says of its machines; changed says that it
+// is another thing than before.
+func (s *Store) ReportMachines(ctx context.Context, cluster string, r muster.MachineReport) (changed bool, err error) {
+	err = s.inTx(ctx, "report machines", func(t *tx) error {
+		c, err := findCluster(ctx, t, cluster)
+		if err != nil {
+			return err
+		}
+		before, err := t.machines(ctx, cluster)
+		if err != nil {
+			return err
+		}
+		text := toJSON(r)
+		if changed = text != toJSON(before); !changed {
+			_, err := t.exec(ctx, `UPDATE clusters SET reported_at = ? WHERE name = ?`, micros(t.now), cluster)
+			return err
+		}
+		if _, err := t.exec(ctx, `UPDATE clusters SET machines = ?, reported_at = ? WHERE name = ?`, text, micros(t.now), cluster); err != nil {
+			return err
+		}
+		if r.Failure == nil || c.Failure != nil && c.Failure.Kind == r.Failure.Kind {
+			return nil
+		}
+		return t.clusterEvent(ctx, cluster, muster.Event{Kind: muster.EventCluster, Actor: "autoscaler",
+			Message: fmt.Sprintf("the provider gives no more nodes: %s", r.Failure.Message)})
+	})
+	return changed, err
+}
+
+// machines reads what a provider said last.
+func (t *tx) machines(ctx context.Context, cluster string) (r muster.MachineReport, err error) {
+	err = t.QueryRowContext(ctx, `SELECT machines FROM clusters WHERE name = ?`, cluster).Scan(jsonCol{&r})
+	return r, err
 }

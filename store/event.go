@@ -16,11 +16,22 @@ func (t *tx) event(ctx context.Context, r *muster.Run, e muster.Event) error {
 	return err
 }
 
+// clusterEvent writes an event about a cluster or one of its nodes.
+func (t *tx) clusterEvent(ctx context.Context, cluster string, e muster.Event) error {
+	t.events++
+	_, err := t.exec(ctx, `INSERT INTO events (at, kind, message, actor, request_id, cluster) VALUES (?, ?, ?, ?, ?, ?)`,
+		micros(t.now), e.Kind, e.Message, e.Actor, e.RequestID, cluster)
+	return err
+}
+
 // ListEvents returns events by number.
 func (s *Store) ListEvents(ctx context.Context, f muster.EventFilter) ([]*muster.Event, error) {
-	query := `SELECT e.seq, e.at, coalesce(w.name, ''), coalesce(r.name, ''), coalesce(e.run_id, 0), e.attempt, e.kind, e.from_state, e.to_state, e.message, e.actor, e.request_id
+	query := `SELECT e.seq, e.at, coalesce(w.name, ''), coalesce(r.name, ''), coalesce(e.run_id, 0), e.attempt, e.kind, e.from_state, e.to_state, e.message, e.actor, e.request_id, e.cluster
 		FROM events e LEFT JOIN runs r ON r.id = e.run_id LEFT JOIN workspaces w ON w.id = e.workspace_id WHERE e.seq > ?`
 	args := []any{f.After}
+	if f.Cluster != "" {
+		query, args = query+` AND e.cluster = ?`, append(args, f.Cluster)
+	}
 	if f.Workspace != "" {
 		w, err := s.FindWorkspace(ctx, f.Workspace)
 		if err != nil {
@@ -42,7 +53,7 @@ func (s *Store) ListEvents(ctx context.Context, f muster.EventFilter) ([]*muster
 	query += fmt.Sprintf(` ORDER BY e.seq LIMIT %d`, cmp.Or(f.Limit, 1000))
 	return collect(ctx, s.read, func(row scanner) (*muster.Event, error) {
 		e := &muster.Event{}
-		return e, row.Scan(&e.Seq, timeCol{&e.At}, &e.Workspace, &e.Run, &e.RunID, &e.Attempt, &e.Kind, &e.From, &e.To, &e.Message, &e.Actor, &e.RequestID)
+		return e, row.Scan(&e.Seq, timeCol{&e.At}, &e.Workspace, &e.Run, &e.RunID, &e.Attempt, &e.Kind, &e.From, &e.To, &e.Message, &e.Actor, &e.RequestID, &e.Cluster)
 	}, query, args...)
 }
 

@@ -42,6 +42,12 @@ func (g *ledger) Backlog(ctx context.Context) (*muster.Backlog, error) {
 	for _, w := range rows {
 		b.Waiting[w.cluster] = append(b.Waiting[w.cluster], w.Waiting)
 	}
+	if b.Nodes, err = g.listNodes(ctx); err != nil {
+		return nil, fmt.Errorf("read backlog: %w", err)
+	}
+	if b.Machines, err = g.listMachines(ctx); err != nil {
+		return nil, fmt.Errorf("read backlog: %w", err)
+	}
 	b.Live, err = g.ListLive(ctx)
 	return b, err
 }
@@ -133,6 +139,12 @@ func (t *tx) admit(ctx context.Context, start muster.Start) (ok bool, err error)
 	r, err := t.runByID(ctx, start.RunID)
 	if err != nil || r.State != muster.RunQueued || r.Stop != "" {
 		return false, err
+	}
+	for _, p := range start.Places {
+		var leaves bool
+		if err := t.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM nodes WHERE id = ? AND leave <> '')`, p.NodeID).Scan(&leaves); err != nil || leaves {
+			return false, err
+		}
 	}
 	c, err := findCluster(ctx, t, start.Cluster)
 	if err != nil {

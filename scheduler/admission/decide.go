@@ -25,7 +25,9 @@ const detailed = 100
 func Decide(s *muster.Snapshot) *muster.Decision {
 	d := &muster.Decision{}
 	for i := range s.Clusters {
-		newCluster(s, &s.Clusters[i], d).decide()
+		c := newCluster(s, &s.Clusters[i], d)
+		c.decide()
+		c.scale()
 	}
 	return d
 }
@@ -37,17 +39,19 @@ type cluster struct {
 	out   *muster.Decision
 	nodes []node
 	ready int
-	size  muster.NodeSize // the smallest ready node; without one, the smallest
-	whole muster.NodeSize // the smallest node, were all ready
-	head  *muster.Waiting // the first run that does not fit
-	stuck map[string]bool // what found no room: while room only shrinks, neither will its equal
+	size  muster.Allocatable // the smallest ready node; without one, the smallest
+	whole muster.Allocatable // the smallest node, were all ready
+	head  *muster.Waiting    // the first run that does not fit
+	unmet []unmet            // who waits for room, in the order of the queue
+	stuck map[string]bool    // what found no room: while room only shrinks, neither will its equal
 }
 
 // node is a node while room on it is given away.
 type node struct {
 	muster.NodeSnapshot
-	free muster.Resources
-	kept bool // for the head
+	free  muster.Resources
+	kept  bool // for the head
+	taken bool // by a run that starts
 }
 
 func newCluster(s *muster.Snapshot, in *muster.ClusterSnapshot, out *muster.Decision) *cluster {
@@ -61,6 +65,9 @@ func newCluster(s *muster.Snapshot, in *muster.ClusterSnapshot, out *muster.Deci
 		}
 	}
 	c.ready = len(ready)
+	if in.Scale != nil {
+		c.size, c.whole = in.Scale.Offer, in.Scale.Offer
+	}
 	if size := muster.SizeOf(all); size != nil {
 		c.size, c.whole = *size, *size
 	}
@@ -101,8 +108,10 @@ func (c *cluster) decide() {
 			c.stuck[key] = true
 		}
 		if i < detailed {
+			c.unmet = append(c.unmet, unmet{w, len(c.out.Waits)})
 			c.wait(w, c.why(w))
 		} else {
+			c.unmet = append(c.unmet, unmet{w, untold})
 			c.wait(w, muster.WaitReason{Code: muster.WaitAhead, Message: fmt.Sprintf("more than %d runs are before it in the queue", detailed)})
 		}
 		c.keepFor(w)
@@ -124,6 +133,9 @@ func keyOf(w *muster.Waiting) string {
 
 // blocked says what other than capacity keeps a run from starting.
 func (c *cluster) blocked(w *muster.Waiting) *muster.WaitReason {
+	if c.in.Paused {
+		return &muster.WaitReason{Code: muster.WaitPaused, Message: fmt.Sprintf("cluster %s is paused", c.in.Name)}
+	}
 	if w.NotBefore.After(c.now.Now) {
 		return &muster.WaitReason{Code: muster.WaitBackOff, Message: "tried again at " + w.NotBefore.Format("15:04:05") + " UTC: " + w.BackOff, Until: w.NotBefore}
 	}
@@ -133,9 +145,10 @@ func (c *cluster) blocked(w *muster.Waiting) *muster.WaitReason {
 // possible reports whether a run could start, were every node of the cluster
 // ready, well and empty, with a container engine. What it asks for is measured by the nodes, and those
 // that are away have a say in that, so it may fit by either measure. Without a
-// node nothing is known.
+// node nothing is known, unless a cluster is elastic: it might have only new ones.
 func (c *cluster) possible(w *muster.Waiting, now []ask) bool {
-	return len(c.nodes) == 0 || c.place(anywhere(now), ever) != nil || c.place(anywhere(asks(w, c.whole)), ever) != nil
+	unknown := len(c.nodes) == 0 && c.in.Scale == nil
+	return unknown || c.couldBuy(now) || c.place(anywhere(now), ever) != nil || c.place(anywhere(asks(w, c.whole)), ever) != nil
 }
 
 // start gives room away.
@@ -146,6 +159,7 @@ func (c *cluster) start(w *muster.Waiting, asks []ask, places []*node) {
 	}
 	for i, n := range places {
 		n.free, _ = n.free.Take(asks[i].need)
+		n.taken = true
 		s.Places = append(s.Places, muster.Place{Group: asks[i].group, NodeID: n.ID, NodeName: n.Name})
 		s.Cores = s.Cores.Add(c.size.Cores.Times(asks[i].need.MHz, max(c.size.MHz, 1)))
 	}

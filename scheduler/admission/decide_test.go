@@ -24,11 +24,11 @@ func resources(mhz, mib, gpus int64) muster.Resources {
 	return r
 }
 
-func size(cores, mhz, mib, gpus int64) muster.NodeSize {
-	return muster.NodeSize{Cores: muster.Whole(cores), Resources: resources(mhz, mib, gpus)}
+func size(cores, mhz, mib, gpus int64) muster.Allocatable {
+	return muster.Allocatable{Cores: muster.Whole(cores), Resources: resources(mhz, mib, gpus)}
 }
 
-func readyNode(id string, s muster.NodeSize) muster.NodeSnapshot {
+func readyNode(id string, s muster.Allocatable) muster.NodeSnapshot {
 	return muster.NodeSnapshot{ID: id, Name: id, Ready: true, Size: s}
 }
 
@@ -310,7 +310,7 @@ func drawUnlike(t *rapid.T) *muster.Snapshot {
 }
 
 // smallest returns the size by which asks are measured.
-func smallest(nodes []muster.NodeSnapshot, readyOnly bool) muster.NodeSize {
+func smallest(nodes []muster.NodeSnapshot, readyOnly bool) muster.Allocatable {
 	var all []*muster.Node
 	for _, n := range nodes {
 		if n.Ready || !readyOnly {
@@ -320,7 +320,7 @@ func smallest(nodes []muster.NodeSnapshot, readyOnly bool) muster.NodeSize {
 	if size := muster.SizeOf(all); size != nil {
 		return *size
 	}
-	return muster.NodeSize{}
+	return muster.Allocatable{}
 }
 
 // tryAll reports whether needs have a node each, by trying every way.
@@ -337,7 +337,7 @@ func tryAll(needs []muster.Resources, free []muster.Resources) bool {
 }
 
 // needsOf lists what the instances of a run take of a node.
-func needsOf(groups []muster.Group, size muster.NodeSize) (needs []muster.Resources) {
+func needsOf(groups []muster.Group, size muster.Allocatable) (needs []muster.Resources) {
 	for _, g := range groups {
 		for range g.Count {
 			needs = append(needs, g.Need(size))

@@ -16,7 +16,7 @@ type ask struct {
 
 // asks lists what the instances of a run want, in the order of their indexes,
 // of a cluster whose nodes are of the size given.
-func asks(w *muster.Waiting, size muster.NodeSize) []ask {
+func asks(w *muster.Waiting, size muster.Allocatable) []ask {
 	var all []ask
 	for i, g := range w.Groups {
 		need := g.Need(size)

@@ -22,7 +22,7 @@ func (k *Controller) admit(ctx context.Context, ledger muster.Ledger) (time.Dura
 		return 0, err
 	}
 	now := time.Now()
-	snapshot := Snapshot(seen.Sight, backlog, now)
+	snapshot := Snapshot(seen.Sight, backlog, k.Sizes, now)
 	decision := admission.Decide(snapshot)
 	k.Decided(time.Since(now))
 	admitted, err := ledger.Apply(ctx, decision)
@@ -31,6 +31,9 @@ func (k *Controller) admit(ctx context.Context, ledger muster.Ledger) (time.Dura
 	}
 	if admitted > 0 {
 		k.ring("launch")
+	}
+	if len(decision.Scales) > 0 {
+		k.ring("clusters")
 	}
 	return nextBackOff(backlog, now), nil
 }
@@ -68,7 +71,7 @@ func nextBackOff(b *muster.Backlog, now time.Time) time.Duration {
 // Snapshot puts together what was seen of Nomad and what the store knows. An
 // allocation that was seen counts where it is; an instance whose allocation was
 // not seen yet holds its reservation.
-func Snapshot(s *muster.Sight, b *muster.Backlog, now time.Time) *muster.Snapshot {
+func Snapshot(s *muster.Sight, b *muster.Backlog, sizes muster.Sizes, now time.Time) *muster.Snapshot {
 	used, foreign := map[string]muster.Resources{}, map[string]muster.Resources{}
 	seen := map[string]bool{} // by child, group and index
 	for _, a := range s.Allocs {
@@ -97,14 +100,39 @@ func Snapshot(s *muster.Sight, b *muster.Backlog, now time.Time) *muster.Snapsho
 	}
 	snapshot := &muster.Snapshot{Now: now}
 	for _, c := range b.Clusters {
-		cs := muster.ClusterSnapshot{Name: c.Name, Queue: b.Waiting[c.Name]}
+		cs := muster.ClusterSnapshot{Name: c.Name, Queue: b.Waiting[c.Name], Paused: c.Paused, Scale: scaleOf(c, sizes)}
 		for _, n := range s.Nodes {
 			if n.Pool == c.NodePool {
-				cs.Nodes = append(cs.Nodes, muster.NodeSnapshot{ID: n.ID, Name: n.Name, Ready: n.Ready(),
-					Size: muster.NodeSize{Cores: n.Cores, Resources: n.Total}, Unhealthy: n.Unhealthy, Engine: n.Engine, Used: used[n.ID], Foreign: foreign[n.ID]})
+				one := muster.NodeSnapshot{ID: n.ID, Name: n.Name, Ready: n.Ready(), Coming: n.Status == "initializing",
+					Size: muster.Allocatable{Cores: n.Cores, Resources: n.Total}, Unhealthy: n.Unhealthy, Engine: n.Engine, Used: used[n.ID], Foreign: foreign[n.ID]}
+				if cs.Scale != nil {
+					kept := b.Nodes[n.ID]
+					one.Leaving, one.IdleSince = kept.Leave != muster.LeaveNot, kept.IdleSince
+					one.Lacks = one.Size.Lacks(cs.Scale.Offer)
+					one.Ready = one.Ready && !one.Leaving && one.Lacks == ""
+				}
+				cs.Nodes = append(cs.Nodes, one)
 			}
 		}
 		snapshot.Clusters = append(snapshot.Clusters, cs)
 	}
 	return snapshot
+}
+
+// scaleOf returns what matters for a cluster's number of nodes, nil where nodes
+// just exist. Of a size that is not in the catalogue any more nothing is bought.
+func scaleOf(c *muster.Cluster, sizes muster.Sizes) *muster.ScaleSnapshot {
+	if !c.Provider.Elastic() {
+		return nil
+	}
+	s := &muster.ScaleSnapshot{Min: c.Min, Max: c.Max, Idle: time.Duration(c.Idle), Failure: c.Failure}
+	if size, err := sizes.Find(c.Size); err == nil {
+		s.Offer = size.Allocatable()
+	} else {
+		s.Max = 0
+	}
+	if c.Deleting {
+		s.Min, s.Max = 0, 0
+	}
+	return s
 }

@@ -25,7 +25,7 @@ func TestUnwellNodes(t *testing.T) {
 			"a device": {Name: "main", Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(100), GPUs: 1}}} {
 			b := &muster.Backlog{Clusters: []*muster.Cluster{{Name: "c", NodePool: "pool"}},
 				Waiting: map[string][]muster.Waiting{"c": {{RunID: 1, Run: "w/r", Groups: []muster.Group{group}}}}}
-			d := admission.Decide(controller.Snapshot(&muster.Sight{Nodes: []muster.SeenNode{c.node}}, b, time.Now()))
+			d := admission.Decide(controller.Snapshot(&muster.Sight{Nodes: []muster.SeenNode{c.node}}, b, nil, time.Now()))
 			if c.want == "" && len(d.Starts) != 1 || c.want != "" && (len(d.Waits) != 1 || d.Waits[0].Reason.Code != c.want) {
 				t.Errorf("%s on %+v: %+v", what, c.node, d)
 			}

@@ -20,6 +20,7 @@ import (
 type Config struct {
 	Leases muster.Leases
 	Engine muster.Engine
+	Sizes  muster.Sizes
 	Holder string        // names this server
 	Fence  time.Duration // how long an unreachable node must be silent to be lost
 	Tick   time.Duration // how often everything is looked at without a reason; 0 is never
@@ -43,6 +44,7 @@ type Controller struct {
 	copies     map[string]time.Time // foreign copies of our children, and when they were first seen
 	dispatched map[string]time.Time // launches that no look may have seen yet
 	removed    time.Time            // when one of them was removed last; what was seen before lists it still
+	scaled     map[string]bool      // clusters whose number was looked at in this term
 }
 
 // sight is what was seen last; stale says why it is not news any more.
@@ -61,7 +63,7 @@ func New(c Config) *Controller {
 	}
 	k := &Controller{Config: c, since: time.Now(), ordered: make(chan struct{}), copies: map[string]time.Time{}, dispatched: map[string]time.Time{}}
 	k.loops = map[string]*loop{}
-	for name, run := range map[string]step{"look": k.look, "admit": k.admit, "launch": k.launch, "track": k.track, "stop": k.stop, "purge": k.purge} {
+	for name, run := range map[string]step{"look": k.look, "admit": k.admit, "launch": k.launch, "track": k.track, "stop": k.stop, "purge": k.purge, "clusters": k.clusters} {
 		k.loops[name] = &loop{name: name, run: run, bell: make(chan struct{}, 1)}
 	}
 	return k
@@ -204,7 +206,7 @@ func (k *Controller) lead(ctx context.Context, term int64) {
 func (k *Controller) setLeading(leading bool, term int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.leading, k.term = leading, term
+	k.leading, k.term, k.scaled = leading, term, map[string]bool{}
 }
 
 // step is one turn of a loop. again says when the next is due without a ring;

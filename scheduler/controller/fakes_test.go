@@ -3,7 +3,9 @@ package controller_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -21,6 +23,8 @@ type fakeEngine struct {
 	dispatches map[string]int // by token
 	stops      []string
 	dropped    []string
+	steps      []string // what was done to nodes
+	onClose    func()   // called with the lock when a node becomes ineligible
 	wake       func()
 	onStop     func() // called before a job is stopped
 
@@ -93,6 +97,35 @@ func (e *fakeEngine) DropNamespace(_ context.Context, namespace string) error {
 	return nil
 }
 
+func (e *fakeEngine) SetEligible(_ context.Context, node string, eligible bool) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range e.sight.Nodes {
+		if e.sight.Nodes[i].ID == node {
+			e.sight.Nodes[i].Eligible = eligible
+		}
+	}
+	e.steps = append(e.steps, fmt.Sprint("eligible ", node, " ", eligible))
+	if e.onClose != nil && !eligible {
+		e.onClose()
+	}
+	return nil
+}
+
+func (e *fakeEngine) Occupied(_ context.Context, node string) (bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.ContainsFunc(e.sight.Allocs, func(a muster.SeenAlloc) bool { return a.NodeID == node && !a.Ended() }), nil
+}
+
+func (e *fakeEngine) ForgetNode(_ context.Context, node string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.steps = append(e.steps, "forget "+node)
+	e.sight.Nodes = slices.DeleteFunc(e.sight.Nodes, func(n muster.SeenNode) bool { return n.ID == node })
+	return nil
+}
+
 // fakeLedger keeps one cluster and some runs in memory, as the store would. It
 // is both Leases and Ledger: SQLite's own goroutines would stand outside the
 // test's clock.
@@ -107,6 +140,10 @@ type fakeLedger struct {
 	applied       []time.Time
 	notes         []string
 	forsaken      []string // namespaces
+	cluster       muster.Cluster
+	clusterGone   bool
+	nodes         map[string]muster.NodeRecord
+	report        *muster.MachineReport
 }
 
 func (g *fakeLedger) AcquireLease(_ context.Context, holder string, fresh bool) (*muster.Lease, error) {
@@ -142,7 +179,10 @@ func (g *termLedger) Backlog(context.Context) (*muster.Backlog, error) {
 	err := g.enter()
 	defer g.mu.Unlock()
 	g.turns++
-	b := &muster.Backlog{Clusters: []*muster.Cluster{{Name: "c", NodePool: "pool"}}, Waiting: map[string][]muster.Waiting{}}
+	b := &muster.Backlog{Clusters: []*muster.Cluster{new(g.cluster)}, Waiting: map[string][]muster.Waiting{}, Nodes: maps.Clone(g.nodes), Machines: map[string]muster.MachineReport{}}
+	if g.report != nil {
+		b.Machines["c"] = *g.report
+	}
 	for _, r := range g.runs {
 		if r.State == muster.RunQueued && r.Stop == "" {
 			b.Waiting["c"] = append(b.Waiting["c"], muster.Waiting{RunID: r.ID, Run: "w/" + r.Name, NotBefore: r.NotBefore, Groups: r.Spec.Groups})
@@ -154,6 +194,41 @@ func (g *termLedger) Backlog(context.Context) (*muster.Backlog, error) {
 		}
 	}
 	return b, err
+}
+
+func (g *termLedger) KeepNodes(_ context.Context, nodes []muster.NodeRecord) error {
+	err := g.enter()
+	defer g.mu.Unlock()
+	for _, n := range nodes {
+		g.nodes[n.ID] = n
+	}
+	return err
+}
+
+func (g *termLedger) ForgetNodes(_ context.Context, nodes []muster.NodeRecord) error {
+	err := g.enter()
+	defer g.mu.Unlock()
+	for _, n := range nodes {
+		delete(g.nodes, n.ID)
+	}
+	return err
+}
+
+func (g *termLedger) Publish(_ context.Context, _ string, w muster.Wanted, leaving []muster.NodeRecord) error {
+	err := g.enter()
+	defer g.mu.Unlock()
+	g.cluster.Wanted = &w
+	for _, n := range leaving {
+		g.nodes[n.ID] = n
+	}
+	return err
+}
+
+func (g *termLedger) DropCluster(context.Context, string) error {
+	err := g.enter()
+	defer g.mu.Unlock()
+	g.clusterGone = true
+	return err
 }
 
 func (g *termLedger) Forsaken(context.Context) ([]string, error) {
@@ -278,13 +353,13 @@ func start(t *testing.T, tick time.Duration, runs ...*muster.Run) *lab {
 	t.Helper()
 	node := muster.SeenNode{ID: "n", Name: "node", Pool: "pool", Status: "ready", Eligible: true, Cores: muster.Whole(2),
 		Total: muster.Resources{MHz: muster.Whole(2000), MiB: muster.Whole(2000), DiskMiB: muster.Whole(100)}}
-	l := &lab{T: t, engine: &fakeEngine{dispatches: map[string]int{}, sight: muster.Sight{Nodes: []muster.SeenNode{node}}}, ledger: &fakeLedger{}}
+	l := &lab{T: t, engine: &fakeEngine{dispatches: map[string]int{}, sight: muster.Sight{Nodes: []muster.SeenNode{node}}}, ledger: &fakeLedger{cluster: muster.Cluster{Name: "c", NodePool: "pool"}, nodes: map[string]muster.NodeRecord{}}}
 	for i, r := range runs {
 		r.ID, r.State = int64(i), muster.RunQueued
 		r.Spec.Complete()
 	}
 	l.ledger.runs = runs
-	l.Controller = controller.New(controller.Config{Leases: l.ledger, Engine: l.engine, Holder: "me", Fence: time.Minute, Tick: tick, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	l.Controller = controller.New(controller.Config{Leases: l.ledger, Engine: l.engine, Sizes: muster.BuiltinSizes(), Holder: "me", Fence: time.Minute, Tick: tick, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	return l
 }
 

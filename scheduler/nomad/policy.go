@@ -26,8 +26,9 @@ namespace "ws-%s-*" {
   }
 }
 
+# Nodes of elastic clusters are made ineligible before they leave, and purged.
 node {
-  policy = "read"
+  policy = "write"
 }
 `, installation, muster.VaultPath)
 }

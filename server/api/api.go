@@ -22,6 +22,8 @@ type Services struct {
 	Experiments muster.Experiments
 	Clusters    muster.Clusters
 	Nodes       muster.Nodes
+	Sizes       muster.Sizes
+	Autoscaling muster.Autoscaling
 	Runs        muster.Runs
 	Attempts    muster.Attempts
 	Events      muster.Events

@@ -46,7 +46,7 @@ func open(t *testing.T, change ...func(*api.Services)) *door {
 	d.must(d.store.CreateToken(t.Context(), &muster.Token{Name: "anna", Role: muster.RoleAdministrator, Hash: muster.HashToken(secret)}))
 	d.must(d.store.CreateCluster(t.Context(), &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}))
 	d.must(d.store.CreateWorkspace(t.Context(), &muster.Workspace{Name: "w", DefaultCluster: "c"}))
-	services := api.Services{Workspaces: d.store, Experiments: d.store, Clusters: d.store, Nodes: noNomad{}, Runs: d.store,
+	services := api.Services{Workspaces: d.store, Experiments: d.store, Clusters: d.store, Nodes: noNomad{}, Sizes: muster.BuiltinSizes(), Autoscaling: unscaled{d.store}, Runs: d.store,
 		Attempts: d.store, Events: d.store, Artifacts: d.store, Blobs: d.bucket, Archive: d.store, Retention: nothingGoes{}, Metrics: d.store, Tokens: d.store, Audit: d.store, Changes: d.store, Receipts: d.store, Registries: d.store, Vault: d.vault, RunOf: d.runOf, Policies: func(context.Context) (*muster.Policies, error) { return &muster.Policies{Namespaces: []string{}}, nil },
 		Site: muster.DefaultSite(), Wake: func() { d.woken.Add(1) }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, f := range change {
@@ -56,6 +56,21 @@ func open(t *testing.T, change ...func(*api.Services)) *door {
 	t.Cleanup(server.Close)
 	d.url = server.URL
 	return d
+}
+
+// unscaled is an autoscaling whose leader has not looked yet.
+type unscaled struct{ *store.Store }
+
+func (u unscaled) FindScaling(ctx context.Context, cluster string) (*muster.Scaling, error) {
+	if _, err := u.FindCluster(ctx, cluster); err != nil {
+		return nil, err
+	}
+	return nil, muster.Errorf(muster.CodeUnreachable, "it is not known")
+}
+
+func (u unscaled) ReportMachines(ctx context.Context, cluster string, r muster.MachineReport) error {
+	_, err := u.Store.ReportMachines(ctx, cluster, r)
+	return err
 }
 
 // vault keeps the secrets of one namespace in the place of Nomad.

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -9,18 +8,16 @@ import (
 	"github.com/muster-ml/muster"
 )
 
-// newCluster asks for a cluster.
-type newCluster struct {
-	Name     string      `json:"name" example:"gpu"`
-	NodePool string      `json:"node_pool" doc:"The Nomad node pool whose nodes it is." example:"gpu"`
-	Tier     muster.Tier `json:"tier,omitempty" enum:"dedicated,low_priority"`
+// InCluster names a cluster in the path.
+type InCluster struct {
+	Cluster string `path:"cluster"`
 }
 
 func (a *API) registerClusters() {
-	handle(a, operation{"POST", "/clusters", "create-cluster", "Make a cluster of a node pool", 201, "clusters", muster.RoleAdministrator},
-		func(ctx context.Context, in *body[newCluster]) (*body[*muster.Cluster], error) {
-			c := &muster.Cluster{Name: in.Body.Name, NodePool: in.Body.NodePool, Provider: muster.ProviderNone, Tier: cmp.Or(in.Body.Tier, muster.TierDedicated)}
-			if err := c.Validate(); err != nil {
+	handle(a, operation{"POST", "/clusters", "create-cluster", "Make a cluster: of a node pool whose nodes just exist, or of nodes that a provider gives", 201, "clusters", muster.RoleAdministrator},
+		func(ctx context.Context, in *body[muster.ClusterRequest]) (*body[*muster.Cluster], error) {
+			c := in.Body.Cluster()
+			if err := a.checkSettings(c); err != nil {
 				return nil, err
 			}
 			if err := a.Clusters.CreateCluster(ctx, c); err != nil {
@@ -38,15 +35,10 @@ func (a *API) registerClusters() {
 			return byName(*in, all, clusterName, a.measure(ctx, all...))
 		})
 	handle(a, operation{"GET", "/clusters/{cluster}", "show-cluster", "Show a cluster", 200, "clusters", muster.RoleReader},
-		func(ctx context.Context, in *struct {
-			Cluster string `path:"cluster"`
-		}) (*one[*muster.Cluster], error) {
-			c, err := a.Clusters.FindCluster(ctx, in.Cluster)
-			if err != nil {
-				return nil, err
-			}
-			return thing(c, 0, a.measure(ctx, c))
+		func(ctx context.Context, in *InCluster) (*one[*muster.Cluster], error) {
+			return a.theCluster(ctx, func() (*muster.Cluster, error) { return a.Clusters.FindCluster(ctx, in.Cluster) })
 		})
+	a.registerFleet()
 	type ofCluster struct {
 		InNames
 		Cluster string `query:"cluster" doc:"Only this cluster's."`
@@ -104,9 +96,23 @@ func (a *API) checkCluster(ctx context.Context, name string) error {
 	return err
 }
 
+// theCluster wraps the answer about a cluster.
+func (a *API) theCluster(ctx context.Context, get func() (*muster.Cluster, error)) (*one[*muster.Cluster], error) {
+	c, err := get()
+	if err != nil {
+		return nil, err
+	}
+	return thing(c, c.Version, a.measure(ctx, c))
+}
+
 // measure fills in what is seen of the clusters' nodes. While Nomad has not
 // answered nothing is known of them, and that is no error.
 func (a *API) measure(ctx context.Context, clusters ...*muster.Cluster) error {
+	for _, c := range clusters {
+		if size, err := a.Sizes.Find(c.Size); err == nil {
+			c.Offers = new(size.Allocatable())
+		}
+	}
 	all, err := a.Nodes.ListNodes(ctx)
 	if err != nil {
 		if muster.CodeOf(err) == muster.CodeUnreachable {
@@ -116,16 +122,20 @@ func (a *API) measure(ctx context.Context, clusters ...*muster.Cluster) error {
 	}
 	for _, c := range clusters {
 		var own []*muster.Node
+		c.Counts = map[muster.NodeState]int{}
 		for _, n := range all {
 			if n.Cluster == c.Name {
 				own = append(own, n)
 				c.Nodes++
+				c.Counts[n.State]++
 				if n.Ready() {
 					c.Ready++
 				}
 			}
 		}
-		c.Size = muster.SizeOf(own)
+		if size := muster.SizeOf(own); size != nil {
+			c.Offers = size
+		}
 	}
 	return nil
 }

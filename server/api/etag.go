@@ -108,7 +108,7 @@ func tags(header string) (all []string) {
 // the caller has seen.
 var conditional = map[string]bool{
 	"update-workspace": true, "delete-workspace": true, "set-retention": true, "update-experiment": true, "delete-experiment": true,
-	"update-run": true, "delete-run": true, "cancel-run": true,
+	"update-cluster": true, "delete-cluster": true, "update-run": true, "delete-run": true, "cancel-run": true,
 }
 
 // headerParam describes a header of a request.

@@ -145,7 +145,7 @@ func article(what string) string {
 }
 
 // requests are what bodies are read into.
-var requests = []reflect.Type{reflect.TypeFor[muster.RunRequest](), reflect.TypeFor[muster.BulkRequest](), reflect.TypeFor[newWorkspace](), reflect.TypeFor[muster.WorkspaceChange](), reflect.TypeFor[muster.ExperimentChange](), reflect.TypeFor[muster.RunChange](), reflect.TypeFor[newCluster](), reflect.TypeFor[registryLogin](), reflect.TypeFor[muster.TokenRequest]()}
+var requests = []reflect.Type{reflect.TypeFor[muster.RunRequest](), reflect.TypeFor[muster.BulkRequest](), reflect.TypeFor[newWorkspace](), reflect.TypeFor[muster.WorkspaceChange](), reflect.TypeFor[muster.ExperimentChange](), reflect.TypeFor[muster.RunChange](), reflect.TypeFor[muster.ClusterRequest](), reflect.TypeFor[muster.ClusterChange](), reflect.TypeFor[muster.MachineReport](), reflect.TypeFor[registryLogin](), reflect.TypeFor[muster.TokenRequest]()}
 
 // cureOfUnknown names what is known at the place of an unknown property: the
 // one that was probably meant, or all.
@@ -180,6 +180,14 @@ func propertiesAt(t reflect.Type, path []string) []string {
 	var names []string
 	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Anonymous && name == "" {
+			if len(path) == 0 {
+				names = append(names, propertiesAt(f.Type, nil)...)
+			} else if below := propertiesAt(f.Type, path); below != nil {
+				return below
+			}
+			continue
+		}
 		if len(path) > 0 && name == strings.TrimRight(path[0], "[]0123456789") {
 			return propertiesAt(f.Type, path[1:])
 		}

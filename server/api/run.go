@@ -115,6 +115,12 @@ func (a *API) newRun(ctx context.Context, w *muster.Workspace, q *muster.RunRequ
 	if err != nil {
 		return made, err
 	}
+	if !cluster.Admits(w.Name) {
+		return made, muster.Errorf(muster.CodeRefused, "workspace %s may not use cluster %s", w.Name, cluster.Name).At("compute").WithCure("name another; muster cluster list shows them, and an administrator says who may use which")
+	}
+	if cluster.Deleting {
+		return made, muster.Errorf(muster.CodeRefused, "cluster %s is being deleted", cluster.Name).At("compute").WithCure("name another; muster cluster list shows them")
+	}
 	if made.Notes, err = a.contain(ctx, w, cluster, &q.Spec); err != nil {
 		return made, err
 	}

@@ -1,0 +1,98 @@
+package muster
+
+import (
+	"context"
+	"time"
+)
+
+// Scaling is what the autoscaler must know of one elastic cluster: how many
+// nodes it shall have, and which of those that it has may be taken. It is read
+// anew each time; nothing of it is kept on the autoscaler's side.
+//
+// A number falls in four steps, so that no run is hurt: the leader marks empty
+// nodes, makes them ineligible in Nomad, looks once more whether something was
+// placed on them, and only then publishes them as leaving together with the
+// lower number. A provider takes nodes that are leaving, and no others.
+type Scaling struct {
+	Cluster  string          `json:"cluster"`
+	Version  int64           `json:"version"` // of the cluster's settings
+	NodePool string          `json:"node_pool"`
+	Provider Provider        `json:"provider"`
+	Tier     Tier            `json:"tier"`
+	Settings ClusterSettings `json:"settings"`
+	Size     NodeSize        `json:"size"`
+	Wanted   Wanted          `json:"wanted"`
+	Leaving  []string        `json:"leaving,omitempty"`   // machines that may be taken now, by name
+	Evict    []Eviction      `json:"evictions,omitempty"` // rehearsed losses that the provider must make happen
+}
+
+// Wanted is how many nodes a cluster shall have.
+type Wanted struct {
+	Nodes  int       `json:"nodes"`
+	Reason string    `json:"reason"` // a sentence with the numbers
+	At     time.Time `json:"at"`     // when the number became what it is
+}
+
+// Eviction is a loss of a node that somebody rehearses.
+type Eviction struct {
+	Machine string    `json:"machine"` // by name
+	At      time.Time `json:"at"`      // when it goes; it is announced before
+}
+
+// MachineState is where a machine is in its life, as its provider tells.
+//
+//	starting ──► running ──► stopping ──► gone
+//	    └───────────┴────────────────────▲
+type MachineState string
+
+// The states of a machine. One that is gone is not listed any more.
+const (
+	MachineStarting MachineState = "starting" // ordered; its Nomad client is not ready yet
+	MachineRunning  MachineState = "running"
+	MachineStopping MachineState = "stopping"
+)
+
+// Machine is one node as its provider sees it. Its name is the node's in Nomad.
+type Machine struct {
+	Name  string       `json:"name"`
+	State MachineState `json:"state"`
+	Since time.Time    `json:"since"`
+}
+
+// MachineReport is all that a provider says of one cluster's machines. Nodes of
+// the cluster that it does not list do not exist any more.
+type MachineReport struct {
+	Machines []Machine   `json:"machines"`
+	Evicted  []string    `json:"evicted,omitempty"` // machines that it has taken itself, by name
+	Failure  *BuyFailure `json:"failure,omitempty"` // why it gives no more; nil when all is well
+}
+
+// BuyFailure is why a provider gives no more nodes.
+type BuyFailure struct {
+	Kind    FailureKind `json:"kind"`
+	Message string      `json:"message"` // a sentence, the provider's words in it
+	Since   time.Time   `json:"since"`
+	Tries   int         `json:"tries"`
+	Until   time.Time   `json:"until"` // it is not asked again before
+}
+
+// FailureKind is the kind of a BuyFailure.
+type FailureKind string
+
+// Why a provider fails.
+const (
+	FailCapacity FailureKind = "capacity" // it has none left of this size
+	FailQuota    FailureKind = "quota"    // we may not have more
+	FailStart    FailureKind = "start"    // a machine did not become a ready node in time
+	FailOther    FailureKind = "other"
+)
+
+// Autoscaling is what the autoscaler asks and tells.
+type Autoscaling interface {
+	// FindScaling returns what an elastic cluster shall have. While it is not
+	// known, as no server leads or the leader has not looked yet, it is
+	// CodeUnreachable: an error, and never a number, so that nothing leaves.
+	FindScaling(ctx context.Context, cluster string) (*Scaling, error)
+	// ReportMachines keeps what a provider says of its machines.
+	ReportMachines(ctx context.Context, cluster string, r MachineReport) error
+}

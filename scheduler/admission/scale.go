@@ -1,0 +1,180 @@
+package admission
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/muster-ml/muster"
+)
+
+// unmet is a run that waits for room, and where its reason stands among the
+// waits.
+type unmet struct {
+	*muster.Waiting
+	wait int
+}
+
+// untold is where the reason stands of a run so far behind that it is not told of
+// nodes that come.
+const untold = -1
+
+// plan is how a cluster would look, were nodes bought for those who wait.
+type plan struct {
+	*cluster
+	nodes  []node          // those that there are, then those to buy
+	here   int             // how many of nodes there are
+	used   map[string]bool // nodes that somebody waits for, by id
+	served int             // runs that find room on them
+	full   string          // why the next run does not
+}
+
+// couldBuy reports whether a cluster of nothing but new nodes has room for all
+// instances at once.
+func (c *cluster) couldBuy(asks []ask) bool {
+	if c.in.Scale == nil || len(asks) > c.in.Scale.Max {
+		return false
+	}
+	return !slices.ContainsFunc(asks, func(a ask) bool { return !c.offers(a) })
+}
+
+// offers reports whether a new node has room for an ask.
+func (c *cluster) offers(a ask) bool {
+	_, short := c.offer().Take(a.need)
+	return short == nil
+}
+
+// offer is what a new node has: what those of the cluster have, and before there
+// is one what its size promises.
+func (c *cluster) offer() muster.Resources {
+	if len(c.in.Nodes) > 0 && len(c.whole.Devices) >= len(c.in.Scale.Offer.Devices) {
+		return c.whole.Resources
+	}
+	return c.in.Scale.Offer.Resources
+}
+
+// scale says how many nodes the cluster shall have. Runs are served in the order
+// of the queue, each whole or not at all: the first for which the cluster may not
+// grow far enough ends it, as nodes bought for those behind would be kept for it
+// and stand idle until it has all.
+func (c *cluster) scale() {
+	s := c.in.Scale
+	if s == nil {
+		return
+	}
+	p := &plan{cluster: c, used: map[string]bool{}}
+	for _, n := range c.nodes {
+		if n.Leaving || !n.Ready && !n.Coming {
+			continue
+		}
+		if n.Coming {
+			n.free = n.Size.Resources
+		}
+		p.nodes = append(p.nodes, n)
+	}
+	p.here = len(p.nodes)
+	for _, u := range c.unmet {
+		if !p.serve(u) {
+			break
+		}
+	}
+	nodes := max(len(p.nodes), s.Min)
+	if c.in.Paused {
+		nodes = p.here
+	}
+	c.out.Scales = append(c.out.Scales, muster.Scale{Cluster: c.in.Name, Nodes: nodes, Reason: p.reason(nodes), Spare: p.spare(nodes)})
+}
+
+// serve finds room for all instances of a run, on nodes that are there, that come
+// or that are bought for it. It reports whether the next run may be served.
+func (p *plan) serve(u unmet) bool {
+	asks := asks(u.Waiting, p.size)
+	within := &cluster{nodes: p.nodes}
+	places := within.match(asks, func(n *node) (muster.Resources, bool) { return n.free, true })
+	more := len(asks) - found(places)
+	for i, place := range places {
+		if place == nil && !p.offers(asks[i]) {
+			return true // it waits for a node that is there and in use: no new one would do
+		}
+	}
+	for _, place := range places {
+		if place != nil {
+			p.used[place.ID] = true
+		}
+	}
+	if more > 0 && len(p.nodes)+more > p.in.Scale.Max {
+		p.full = fmt.Sprintf("%d more would be needed, and its max is %d", more, p.in.Scale.Max)
+		return false
+	}
+	coming, bought := more > 0, []node{}
+	for i, place := range places {
+		if place == nil {
+			left, _ := p.offer().Take(asks[i].need)
+			bought = append(bought, node{free: left, NodeSnapshot: muster.NodeSnapshot{ID: fmt.Sprint("new ", len(p.nodes)+len(bought)), Engine: true, Coming: true}})
+			continue
+		}
+		coming = coming || place.Coming
+		place.free, _ = place.free.Take(asks[i].need)
+	}
+	p.nodes = append(p.nodes, bought...)
+	p.served++
+	if coming && u.wait != untold {
+		p.tell(&p.out.Waits[u.wait].Reason, more)
+	}
+	return true
+}
+
+// tell gives a run for which nodes come that reason.
+func (p *plan) tell(reason *muster.WaitReason, more int) {
+	if f := p.in.Scale.Failure; f != nil && more > 0 {
+		*reason = muster.WaitReason{Code: muster.WaitProvider, Until: f.Until,
+			Message: fmt.Sprintf("cluster %s needs %d more nodes for it, and its provider gives none: %s; it is asked again at %s UTC", p.in.Name, more, f.Message, f.Until.UTC().Format("15:04:05"))}
+		return
+	}
+	*reason = muster.WaitReason{Code: muster.WaitScaling, Message: fmt.Sprintf("cluster %s grows from %d nodes to %d", p.in.Name, len(p.ready()), len(p.nodes))}
+}
+
+// ready lists the nodes that take runs now.
+func (p *plan) ready() (all []node) {
+	for _, n := range p.nodes[:p.here] {
+		if n.Ready {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// reason puts the number into words.
+func (p *plan) reason(nodes int) string {
+	switch {
+	case p.in.Paused:
+		return "the cluster is paused"
+	case p.full != "":
+		return p.full
+	case len(p.nodes) > p.here:
+		return fmt.Sprintf("%d more for %d waiting runs", len(p.nodes)-p.here, p.served)
+	case nodes > len(p.nodes):
+		return fmt.Sprintf("its min is %d", p.in.Scale.Min)
+	}
+	return "nobody waits for more"
+}
+
+// spare lists the nodes that may leave: empty, idle for long enough, waited for
+// by nobody, and not among the least that stay. Above the cluster's max they need
+// not have been idle for long.
+func (p *plan) spare(nodes int) (ids []string) {
+	if p.in.Paused {
+		return nil
+	}
+	idle := slices.DeleteFunc(p.ready(), func(n node) bool { return !n.Empty() || n.taken || p.used[n.ID] || n.IdleSince.IsZero() })
+	slices.SortStableFunc(idle, func(a, b node) int {
+		return cmp.Or(a.IdleSince.Compare(b.IdleSince), cmp.Compare(a.ID, b.ID))
+	})
+	for _, n := range idle {
+		left := nodes - len(ids)
+		if left > p.in.Scale.Min && (left > p.in.Scale.Max || p.now.Now.Sub(n.IdleSince) >= p.in.Scale.Idle) {
+			ids = append(ids, n.ID)
+		}
+	}
+	return ids
+}

@@ -1,0 +1,121 @@
+package admission
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/muster-ml/muster"
+)
+
+// growing is a snapshot of an elastic cluster whose new nodes have 4 cores.
+func growing(low, high int, nodes []muster.NodeSnapshot, queue ...muster.Waiting) *muster.Snapshot {
+	s := one(nodes, queue...)
+	s.Clusters[0].Scale = &muster.ScaleSnapshot{Min: low, Max: high, Idle: time.Minute, Offer: size(4, 4000, 4096, 0)}
+	return s
+}
+
+// idle is a node that has been empty for so long.
+func idle(name string, since time.Duration) muster.NodeSnapshot {
+	n := readyNode(name, size(4, 4000, 4096, 0))
+	n.IdleSince = t0.Add(-since)
+	return n
+}
+
+func TestScale(t *testing.T) {
+	busy := idle("busy", 0)
+	busy.Used, busy.IdleSince = resources(4000, 4096, 0), time.Time{}
+	coming := idle("coming", 0)
+	coming.Ready, coming.Coming = false, true
+	leaving := idle("leaving", time.Hour)
+	leaving.Ready, leaving.Leaving = false, true
+	run := func(n int) muster.Waiting { return muster.Waiting{Groups: whole(n)} }
+	failing := growing(0, 4, nil, run(1))
+	failing.Clusters[0].Scale.Failure = &muster.BuyFailure{Kind: muster.FailQuota, Message: "none left"}
+	paused := growing(0, 4, []muster.NodeSnapshot{idle("a", time.Hour)}, run(1))
+	paused.Clusters[0].Paused = true
+	for name, c := range map[string]struct {
+		s     *muster.Snapshot
+		nodes int
+		spare []string
+		waits string
+	}{
+		"from zero":                      {growing(0, 4, nil, run(1)), 1, nil, "-1 scaling"},
+		"a whole gang":                   {growing(0, 4, nil, run(3)), 3, nil, "-1 scaling"},
+		"beside one in use":              {growing(0, 4, []muster.NodeSnapshot{busy}, run(2)), 3, nil, "-1 scaling"},
+		"never part of a gang":           {growing(0, 4, []muster.NodeSnapshot{busy, busy}, run(3)), 2, nil, "-1 capacity"},
+		"nothing behind one that waits":  {growing(0, 3, []muster.NodeSnapshot{busy}, run(3), run(1)), 1, nil, "-1 capacity | -2 capacity"},
+		"more than its max":              {growing(0, 2, nil, run(3)), 0, nil, "x1"},
+		"larger than its size":           {growing(0, 2, nil, muster.Waiting{Groups: part(1, 1, 5000, 0)}), 0, nil, "x1"},
+		"two parts on one new node":      {growing(0, 4, nil, muster.Waiting{Groups: part(1, 2, 100, 0)}, muster.Waiting{Groups: part(1, 2, 100, 0)}), 1, nil, "-1 scaling | -2 scaling"},
+		"it comes already":               {growing(0, 4, []muster.NodeSnapshot{coming}, run(1)), 1, nil, "-1 scaling"},
+		"min stays":                      {growing(2, 4, []muster.NodeSnapshot{idle("a", time.Hour), idle("b", 2*time.Hour), idle("c", 3*time.Hour)}), 3, []string{"c"}, ""},
+		"min is bought":                  {growing(2, 4, nil), 2, nil, ""},
+		"idle for long enough":           {growing(0, 4, []muster.NodeSnapshot{idle("a", time.Minute), idle("b", 59*time.Second)}), 2, []string{"a"}, ""},
+		"over its max at once":           {growing(0, 1, []muster.NodeSnapshot{idle("a", time.Second), idle("b", 2*time.Second)}), 2, []string{"b"}, ""},
+		"one that leaves does not count": {growing(0, 4, []muster.NodeSnapshot{leaving}, run(1)), 1, nil, "-1 scaling"},
+		"its provider fails":             {failing, 1, nil, "-1 provider"},
+		"paused":                         {paused, 1, nil, "-1 paused"},
+		"kept for a gang that waits":     {growing(0, 2, []muster.NodeSnapshot{busy, idle("a", time.Hour)}, run(2)), 2, nil, "-1 capacity"},
+	} {
+		d := Decide(c.s)
+		if got := d.Scales[0]; got.Nodes != c.nodes || !slices.Equal(got.Spare, c.spare) || summary(d) != c.waits || got.Reason == "" {
+			t.Errorf("%s: %q, %+v", name, summary(d), got)
+		}
+	}
+}
+
+// TestScaleNever holds what must never be, whatever waits: more nodes than max or
+// fewer than min, a node that somebody uses or waits for among the spare ones, or
+// nodes bought from which no waiting run would start as a whole.
+func TestScaleNever(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		low := rapid.IntRange(0, 2).Draw(t, "min")
+		s := growing(low, low+rapid.IntRange(1, 5).Draw(t, "more"), nil)
+		c := &s.Clusters[0]
+		for i := range rapid.IntRange(0, 6).Draw(t, "nodes") {
+			n := idle(fmt.Sprint("n", i), time.Duration(rapid.IntRange(0, 120).Draw(t, "idle"))*time.Second)
+			if used := rapid.SampledFrom([]int64{0, 1000, 4000}).Draw(t, "used"); used > 0 {
+				n.Used, n.IdleSince = resources(used, used, 0), time.Time{}
+			}
+			c.Nodes = append(c.Nodes, n)
+		}
+		for i := range rapid.IntRange(0, 8).Draw(t, "runs") {
+			c.Queue = append(c.Queue, muster.Waiting{RunID: int64(i + 1), Groups: part(rapid.IntRange(1, 4).Draw(t, "count"), int64(rapid.IntRange(1, 4).Draw(t, "cores")), 100, 0)})
+		}
+		d := Decide(s)
+		scale := d.Scales[0]
+		if most := max(c.Scale.Max, len(c.Nodes)); scale.Nodes > most || scale.Nodes-len(scale.Spare) < min(low, scale.Nodes) || scale.Nodes < low {
+			t.Fatalf("%d nodes less %v, of %d to %d, with %d there", scale.Nodes, scale.Spare, low, c.Scale.Max, len(c.Nodes))
+		}
+		started := map[string]bool{}
+		for _, start := range d.Starts {
+			for _, p := range start.Places {
+				started[p.NodeID] = true
+			}
+		}
+		for _, n := range c.Nodes {
+			if slices.Contains(scale.Spare, n.ID) && (!n.Empty() || started[n.ID]) {
+				t.Fatalf("node %s is spare, and in use", n.ID)
+			}
+		}
+		bought := scale.Nodes - max(len(c.Nodes), low)
+		if bought <= 0 {
+			return
+		}
+		// With the nodes bought, one more waiting run starts, whole, and none of them stays empty.
+		later := *s
+		later.Clusters = []muster.ClusterSnapshot{*c}
+		l := &later.Clusters[0]
+		for i := range scale.Nodes - len(c.Nodes) {
+			l.Nodes = append(slices.Clone(l.Nodes), idle(fmt.Sprint("x", i), 0))
+		}
+		after := Decide(&later)
+		if len(after.Starts) <= len(d.Starts) {
+			t.Fatalf("%d nodes were bought, and nothing more starts: %s, then %s", bought, summary(d), summary(after))
+		}
+	})
+}

@@ -1,0 +1,86 @@
+package api
+
+import (
+	"context"
+	"slices"
+
+	"github.com/muster-ml/muster"
+)
+
+// registerFleet is about clusters whose nodes come and go.
+func (a *API) registerFleet() {
+	const cluster = "/clusters/{cluster}"
+	handle(a, operation{"PATCH", cluster, "update-cluster", "Change a cluster, which goes on meanwhile; what is left out stays", 200, "clusters", muster.RoleAdministrator},
+		func(ctx context.Context, in *struct {
+			InCluster
+			Body muster.ClusterChange
+		}) (*one[*muster.Cluster], error) {
+			defer a.Wake()
+			return a.theCluster(ctx, func() (*muster.Cluster, error) { return a.updateCluster(ctx, in.Cluster, in.Body) })
+		})
+	handle(a, operation{"DELETE", cluster, "delete-cluster", "Delete a cluster whose runs have all ended: its nodes leave, then it is gone", 204, "clusters", muster.RoleAdministrator},
+		func(ctx context.Context, in *struct {
+			InCluster
+			Confirm string `query:"confirm" required:"true" doc:"The name of the cluster once more." example:"gpu"`
+		}) (*struct{}, error) {
+			if in.Confirm != in.Cluster {
+				return nil, muster.Errorf(muster.CodeInvalid, "what is confirmed is %q, and not %q", in.Confirm, in.Cluster).At("confirm").WithCure("send confirm=%s", in.Cluster)
+			}
+			defer a.Wake()
+			return nil, a.Clusters.DeleteCluster(ctx, in.Cluster, origin(ctx))
+		})
+	handle(a, operation{"GET", cluster + "/events", "cluster-events", "List what happened to a cluster and its nodes", 200, "clusters", muster.RoleReader},
+		func(ctx context.Context, in *struct {
+			InCluster
+			After int64 `query:"after" doc:"Only events with a higher number."`
+		}) (*body[[]*muster.Event], error) {
+			if err := a.checkCluster(ctx, in.Cluster); err != nil {
+				return nil, err
+			}
+			return list(a.Events.ListEvents(ctx, muster.EventFilter{Cluster: in.Cluster, After: in.After}))
+		})
+	handle(a, operation{"GET", cluster + "/scaling", "show-scaling", "Show what the autoscaler must know of an elastic cluster; 503 while the number is not known", 200, "clusters", muster.RoleAdministrator},
+		func(ctx context.Context, in *InCluster) (*body[*muster.Scaling], error) {
+			return ok(a.Autoscaling.FindScaling(ctx, in.Cluster))
+		})
+	handle(a, operation{"PUT", cluster + "/machines", "put-machines", "Tell what a provider says of its machines", 204, "clusters", muster.RoleAdministrator},
+		func(ctx context.Context, in *struct {
+			InCluster
+			Body muster.MachineReport
+		}) (*struct{}, error) {
+			return nil, a.Autoscaling.ReportMachines(ctx, in.Cluster, in.Body)
+		})
+	handle(a, operation{"GET", "/sizes", "list-sizes", "List the catalogue of node sizes", 200, "clusters", muster.RoleReader},
+		func(ctx context.Context, in *InNames) (*names[muster.NodeSize], error) {
+			return byName(*in, slices.Clone(a.Sizes), func(s muster.NodeSize) string { return s.Name }, nil)
+		})
+}
+
+// checkSettings refuses a cluster that cannot be kept, or whose size nobody
+// knows. The size gets the catalogue's spelling.
+func (a *API) checkSettings(c *muster.Cluster) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	if c.Size == "" {
+		return nil
+	}
+	size, err := a.Sizes.Find(c.Size)
+	if err != nil {
+		return muster.Errorf(muster.CodeInvalid, "there is no size %s", c.Size).At("size").WithCure("muster size list shows what there is; muster server --sizes FILE adds to it")
+	}
+	c.Size = size.Name
+	return nil
+}
+
+// updateCluster changes a cluster.
+func (a *API) updateCluster(ctx context.Context, name string, change muster.ClusterChange) (*muster.Cluster, error) {
+	if change.Size != nil {
+		size, err := a.Sizes.Find(*change.Size)
+		if err != nil {
+			return nil, err
+		}
+		change.Size = &size.Name
+	}
+	return a.Clusters.UpdateCluster(ctx, name, change, origin(ctx))
+}

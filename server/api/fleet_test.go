@@ -1,0 +1,55 @@
+package api_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/muster-ml/muster"
+)
+
+// TestElasticClusters makes, changes and deletes a cluster whose nodes come and
+// go, and refuses what its provider could not follow.
+func TestElasticClusters(t *testing.T) {
+	d := open(t)
+	for _, c := range []struct{ method, path, body, want string }{
+		{"POST", "/clusters", `{"name":"e","provider":"local","size":"LOCAL.small","max":4}`, `"size":"local.small","min":0,"max":4,"idle_seconds":120`},
+		{"POST", "/clusters", `{"name":"e","provider":"local","size":"local.small","max":4}`, `cluster e exists already`},
+		{"POST", "/clusters", `{"name":"f","provider":"local","size":"loc.small","max":4}`, `there is no size loc.small`},
+		{"POST", "/clusters", `{"name":"f","provider":"local","size":"local.small","max":4,"min":5}`, `min is 5`},
+		{"POST", "/clusters", `{"name":"f","provider":"local","max":4}`, `needs a size`},
+		{"POST", "/clusters", `{"name":"f","provider":"none","max":4}`, `nodes of a cluster without a provider just exist`},
+		{"POST", "/clusters", `{"name":"f","provider":"local","size":"local.small","max":4,"workspaces":["nobody"]}`, `there is no workspace nobody`},
+		{"POST", "/clusters", `{"name":"f","provider":"local","size":"local.small","maxx":4}`, `did you mean max?`},
+		{"GET", "/clusters/e", "", `"allocatable":{"cores":1,"mhz":1000,"mib":512`},
+		{"PATCH", "/clusters/e", `{"max":2,"idle_seconds":5,"paused":true}`, `"max":2,"idle_seconds":5`},
+		{"PATCH", "/clusters/e", `{"min":3}`, `use 0 to max, which is 2`},
+		{"GET", "/clusters/e/events", "", `max 4 → 2, idle time 2m0s → 5s, paused false → true`},
+		{"GET", "/clusters/e/scaling", "", `"status":503`},
+		{"PUT", "/clusters/e/machines", `{"machines":[],"failure":{"kind":"quota","message":"no more","since":"2026-01-01T00:00:00Z","tries":1,"until":"2026-01-01T00:00:00Z"}}`, ""},
+		{"GET", "/clusters/e", "", `"failure":{"kind":"quota","message":"no more"`},
+		{"GET", "/sizes?name=Standard_NC6s", "", `"model":"V100","count":1`},
+		{"DELETE", "/clusters/e?confirm=e", "", ""},
+		{"GET", "/clusters/e", "", `"deleting":true`},
+		{"POST", "/workspaces/w/runs", `{"spec":{"command":"a","compute":"e"}}`, `is being deleted`},
+		{"DELETE", "/clusters/c?confirm=c", "", `is the default of 1 workspaces`},
+	} {
+		_, text := d.call(c.method, "/api/v1"+c.path, c.body)
+		if !strings.Contains(text, c.want) || c.want == "" && text != "" {
+			t.Errorf("%s %s %s:\n%s\nlacks %s", c.method, c.path, c.body, text, c.want)
+		}
+	}
+}
+
+// TestClusterOfOthers holds that only the workspaces that a cluster names use it.
+func TestClusterOfOthers(t *testing.T) {
+	d := open(t)
+	d.must(d.store.CreateWorkspace(t.Context(), &muster.Workspace{Name: "v"}))
+	d.call("POST", "/api/v1/clusters", `{"name":"e","provider":"local","size":"local.small","max":4,"workspaces":["v"]}`)
+	const run = `{"spec":{"command":"a","compute":"e"}}`
+	if _, text := d.call("POST", "/api/v1/workspaces/w/runs", run); !strings.Contains(text, "workspace w may not use cluster e") {
+		t.Errorf("w uses it:\n%s", text)
+	}
+	if resp, text := d.call("POST", "/api/v1/workspaces/v/runs", run); resp.StatusCode != 201 {
+		t.Errorf("v does not:\n%s", text)
+	}
+}

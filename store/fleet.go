@@ -1,0 +1,134 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/muster-ml/muster"
+)
+
+// listNodes reads what is remembered of nodes, by id.
+func (s *Store) listNodes(ctx context.Context) (map[string]muster.NodeRecord, error) {
+	all, err := collect(ctx, s.read, func(row scanner) (n muster.NodeRecord, err error) {
+		err = row.Scan(&n.ID, &n.Cluster, &n.Name, &n.Leave, &n.Reason, timeCol{&n.LeaveAt}, timeCol{&n.IdleSince}, timeCol{&n.AwaySince})
+		return n, err
+	}, `SELECT id, cluster, name, leave, reason, leave_at, idle_since, away_since FROM nodes`)
+	byID := make(map[string]muster.NodeRecord, len(all))
+	for _, n := range all {
+		byID[n.ID] = n
+	}
+	return byID, err
+}
+
+// ListLeaving returns the machines of a cluster that may be taken, by name.
+func (s *Store) ListLeaving(ctx context.Context, cluster string) ([]string, error) {
+	return collect(ctx, s.read, func(row scanner) (name string, err error) {
+		err = row.Scan(&name)
+		return name, err
+	}, `SELECT name FROM nodes WHERE cluster = ? AND leave = ? ORDER BY name`, cluster, muster.LeaveGoing)
+}
+
+// listMachines reads what providers said last, by cluster.
+func (s *Store) listMachines(ctx context.Context) (map[string]muster.MachineReport, error) {
+	type report struct {
+		cluster string
+		muster.MachineReport
+	}
+	all, err := collect(ctx, s.read, func(row scanner) (r report, err error) {
+		err = row.Scan(&r.cluster, jsonCol{&r.MachineReport})
+		return r, err
+	}, `SELECT name, machines FROM clusters WHERE deleted_at = 0 AND machines <> ''`)
+	byCluster := make(map[string]muster.MachineReport, len(all))
+	for _, r := range all {
+		byCluster[r.cluster] = r.MachineReport
+	}
+	return byCluster, err
+}
+
+// KeepNodes writes records as they are to be.
+func (g *ledger) KeepNodes(ctx context.Context, nodes []muster.NodeRecord) error {
+	if len(nodes) == 0 {
+		return nil
+	}
+	return g.lead(ctx, "keep nodes", func(t *tx) error { return t.keepNodes(ctx, nodes) })
+}
+
+func (t *tx) keepNodes(ctx context.Context, nodes []muster.NodeRecord) error {
+	for _, n := range nodes {
+		var before muster.Leave
+		known := true
+		if err := t.QueryRowContext(ctx, `SELECT coalesce((SELECT leave FROM nodes WHERE id = ?1), ''), EXISTS (SELECT 1 FROM nodes WHERE id = ?1)`, n.ID).Scan(&before, &known); err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, `INSERT INTO nodes (id, cluster, name, leave, reason, leave_at, idle_since, away_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET leave = excluded.leave, reason = excluded.reason, leave_at = excluded.leave_at, idle_since = excluded.idle_since, away_since = excluded.away_since`,
+			n.ID, n.Cluster, n.Name, n.Leave, n.Reason, micros(n.LeaveAt), micros(n.IdleSince), micros(n.AwaySince)); err != nil {
+			return err
+		}
+		message := ""
+		switch {
+		case !known:
+			message = fmt.Sprintf("node %s has come", n.Name)
+		case n.Leave == muster.LeaveGoing && before != n.Leave:
+			message = fmt.Sprintf("node %s leaves: %s", n.Name, n.Reason)
+		case n.Leave == muster.LeaveNot && before == muster.LeaveGoing:
+			message = fmt.Sprintf("node %s stays: %s", n.Name, n.Reason)
+		default:
+			continue
+		}
+		if err := t.clusterEvent(ctx, n.Cluster, muster.Event{Kind: muster.EventNode, Message: message, Actor: scheduler}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ForgetNodes removes records.
+func (g *ledger) ForgetNodes(ctx context.Context, nodes []muster.NodeRecord) error {
+	if len(nodes) == 0 {
+		return nil
+	}
+	return g.lead(ctx, "forget nodes", func(t *tx) error {
+		for _, n := range nodes {
+			if _, err := t.exec(ctx, `DELETE FROM nodes WHERE id = ?`, n.ID); err != nil {
+				return err
+			}
+			if err := t.clusterEvent(ctx, n.Cluster, muster.Event{Kind: muster.EventNode, Message: fmt.Sprintf("node %s is gone", n.Name), Actor: scheduler}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Publish writes how many nodes a cluster shall have, and which leave for it.
+func (g *ledger) Publish(ctx context.Context, cluster string, w muster.Wanted, leaving []muster.NodeRecord) error {
+	return g.lead(ctx, "publish what is wanted", func(t *tx) error {
+		if err := t.keepNodes(ctx, leaving); err != nil {
+			return err
+		}
+		c, err := findCluster(ctx, t, cluster)
+		if err != nil {
+			return err
+		}
+		w.At = t.now
+		message := fmt.Sprintf("it shall have %d nodes: %s", w.Nodes, w.Reason)
+		if c.Wanted != nil && c.Wanted.Nodes == w.Nodes {
+			w.At, message = c.Wanted.At, ""
+		}
+		if _, err := t.exec(ctx, `UPDATE clusters SET wanted = ? WHERE name = ?`, toJSON(w), cluster); err != nil || message == "" {
+			return err
+		}
+		return t.clusterEvent(ctx, cluster, muster.Event{Kind: muster.EventCluster, Message: message, Actor: scheduler})
+	})
+}
+
+// DropCluster forgets a cluster that is being deleted.
+func (g *ledger) DropCluster(ctx context.Context, cluster string) error {
+	return g.lead(ctx, "drop cluster", func(t *tx) error {
+		if _, err := t.exec(ctx, `DELETE FROM nodes WHERE cluster = ?`, cluster); err != nil {
+			return err
+		}
+		return t.dropCluster(ctx, cluster)
+	})
+}
