@@ -179,7 +179,13 @@ func (c *cluster) keepFor(w *muster.Waiting) {
 	c.head = w
 	slices.Reverse(c.nodes)
 	defer slices.Reverse(c.nodes)
-	for _, n := range c.place(asks(w, c.size), emptied) {
-		n.kept = true
+	places := c.match(asks(w, c.size), emptied)
+	if slices.Contains(places, nil) && c.in.Scale == nil {
+		return // nodes that are away will have to come back: until then nothing is kept
+	}
+	for _, n := range places {
+		if n != nil { // the others are to be bought
+			n.kept = true
+		}
 	}
 }

@@ -106,16 +106,27 @@ func TestScaleNever(t *testing.T) {
 		if bought <= 0 {
 			return
 		}
-		// With the nodes bought, one more waiting run starts, whole, and none of them stays empty.
-		later := *s
-		later.Clusters = []muster.ClusterSnapshot{*c}
-		l := &later.Clusters[0]
-		for i := range scale.Nodes - len(c.Nodes) {
-			l.Nodes = append(slices.Clone(l.Nodes), idle(fmt.Sprint("x", i), 0))
-		}
-		after := Decide(&later)
-		if len(after.Starts) <= len(d.Starts) {
-			t.Fatalf("%d nodes were bought, and nothing more starts: %s, then %s", bought, summary(d), summary(after))
+		// Once the nodes bought are there, another run starts, whole.
+		if after := Decide(later(s, d, scale.Nodes-len(c.Nodes))); len(after.Starts) == 0 {
+			t.Fatalf("%d nodes were bought, and nothing starts: %s, then %s", bought, summary(d), summary(after))
 		}
 	})
+}
+
+// later is the snapshot when what was decided has started and more nodes are
+// there.
+func later(s *muster.Snapshot, d *muster.Decision, more int) *muster.Snapshot {
+	c := s.Clusters[0]
+	c.Nodes, c.Queue = slices.Clone(c.Nodes), slices.Clone(c.Queue)
+	for _, start := range d.Starts {
+		c.Queue = slices.DeleteFunc(c.Queue, func(w muster.Waiting) bool { return w.RunID == start.RunID })
+		for _, p := range start.Places {
+			i := slices.IndexFunc(c.Nodes, func(n muster.NodeSnapshot) bool { return n.ID == p.NodeID })
+			c.Nodes[i].Used = c.Nodes[i].Used.Add(start.Each[p.Group])
+		}
+	}
+	for i := range more {
+		c.Nodes = append(c.Nodes, idle(fmt.Sprint("x", i), 0))
+	}
+	return &muster.Snapshot{Now: s.Now, Clusters: []muster.ClusterSnapshot{c}}
 }
