@@ -132,10 +132,11 @@ type Chunk struct {
 
 // Metric is a number in time that a run logged.
 type Metric struct {
-	Name  string    `json:"name"`
-	Value float64   `json:"value"`
-	Step  int64     `json:"step"`
-	Time  time.Time `json:"time"`
+	Name    string    `json:"name"`
+	Value   float64   `json:"value"`
+	Step    int64     `json:"step"`
+	Time    time.Time `json:"time"`
+	Attempt int       `json:"attempt,omitempty"` // that logged it
 }
 
 // Parameter is a word that a run was given or logged.
@@ -149,9 +150,15 @@ type Metrics interface {
 	// LogMetrics keeps what an instance logged. batch numbers the calls of an
 	// attempt's instance from 0; one that was kept already is passed over.
 	LogMetrics(ctx context.Context, at MetricsBatch, metrics []Metric, params []Parameter) error
-	ListMetrics(ctx context.Context, runID int64, name string) ([]Metric, error)             // by name, step and time; name "" is all
+	ListMetrics(ctx context.Context, runID int64, q MetricQuery) ([]Metric, error)           // by name, step and time
 	LatestMetrics(ctx context.Context, runIDs []int64) (map[int64]map[string]float64, error) // by run and name
 	ListParameters(ctx context.Context, runIDs []int64) (map[int64]map[string]string, error) // by run and name
+}
+
+// MetricQuery chooses metrics.
+type MetricQuery struct {
+	Name    string // "" is all
+	Attempt int    // 0 is of each step the last attempt that has logged it
 }
 
 // MetricsBatch names a batch of metrics, so that it is kept once.

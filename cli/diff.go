@@ -141,7 +141,7 @@ func flatten(path string, v any, to map[string]string) {
 
 // metricsByStep reads one metric of a run in the order of its steps.
 func metricsByStep(c *cli.Context, api *client.Client, run, metric string) ([]muster.Metric, error) {
-	all, err := api.Metrics(c.Context, workspaceOf(c), run, metric)
+	all, err := api.Metrics(c.Context, workspaceOf(c), run, muster.MetricQuery{Name: metric})
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,7 @@ func runCommands() *cli.Command {
 			&cli.StringSliceFlag{Name: "kind", Usage: "only events of this `KIND`: state, wait, stop, attempt, instance, refused or note; may be given again"},
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the run ends"}}},
 		{Name: "metrics", Usage: "print what a run logged", ArgsUsage: "NAME", Action: metricsOfRun, Flags: []cli.Flag{
+			&cli.IntFlag{Name: "attempt", Usage: "only what this attempt logged, by `NUMBER` (default: of each step what the last attempt did that has it)"},
 			&cli.StringFlag{Name: "metric", Usage: "only this `METRIC`"}}},
 		{Name: "files", Usage: "list the files that a run left, one level with folders summed up", ArgsUsage: "NAME [PATH]", Action: filesOfRun, Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "recursive", Aliases: []string{"r"}, Usage: "list every file below"}}},
@@ -232,7 +233,7 @@ func metricsOfRun(c *cli.Context) error {
 		return err
 	}
 	defer o.api.Close()
-	all, err := o.api.Metrics(c.Context, o.workspace, o.name, c.String("metric"))
+	all, err := o.api.Metrics(c.Context, o.workspace, o.name, muster.MetricQuery{Name: c.String("metric"), Attempt: c.Int("attempt")})
 	if err != nil {
 		return err
 	}
@@ -240,9 +241,9 @@ func metricsOfRun(c *cli.Context) error {
 		return muster.Errorf(muster.CodeNotFound, "run %s has logged no metric %s", o.name, name).WithCure("muster run metrics %s shows all", o.name)
 	}
 	return list(c, all, listing[muster.Metric]{
-		head: []string{"METRIC", "STEP", "VALUE", "TIME"},
+		head: []string{"METRIC", "STEP", "VALUE", "ATTEMPT", "TIME"},
 		row: func(m muster.Metric) []string {
-			return []string{m.Name, fmt.Sprint(m.Step), number(m.Value), clock(m.Time)}
+			return []string{m.Name, fmt.Sprint(m.Step), number(m.Value), fmt.Sprint(m.Attempt), clock(m.Time)}
 		},
 		fields: map[string]string{"METRIC": "name"},
 		empty:  "The run has logged no metric. In its command: muster-agent metric NAME VALUE [--step N]",

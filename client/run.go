@@ -100,9 +100,9 @@ func (c *Client) CancelRun(ctx context.Context, workspace, name string) (*muster
 	return post[*muster.Run](ctx, c, nil, "workspaces", workspace, "runs", name, "cancel")
 }
 
-// Metrics returns what a run logged, by name, step and time; metric "" is all.
-func (c *Client) Metrics(ctx context.Context, workspace, run, metric string) ([]muster.Metric, error) {
-	return get[[]muster.Metric](ctx, c, values("name", metric), "workspaces", workspace, "runs", run, "metrics")
+// Metrics returns what a run logged, by name, step and time.
+func (c *Client) Metrics(ctx context.Context, workspace, run string, q muster.MetricQuery) ([]muster.Metric, error) {
+	return get[[]muster.Metric](ctx, c, values("name", q.Name, "attempt", strconv.Itoa(q.Attempt)), "workspaces", workspace, "runs", run, "metrics")
 }
 
 // Artifacts lists the files that a run left and q chooses, by path; a limit of 0

@@ -19,13 +19,13 @@ func (s *Store) LogMetrics(ctx context.Context, at muster.MetricsBatch, metrics 
 			return err
 		}
 		for _, m := range metrics {
-			row := []any{at.RunID, m.Name, m.Step, micros(m.Time), m.Value}
-			if _, err := t.exec(ctx, `INSERT OR REPLACE INTO metrics (run_id, name, step, at, value) VALUES (?, ?, ?, ?, ?)`, row...); err != nil {
+			row := []any{at.RunID, m.Name, m.Step, micros(m.Time), m.Value, at.Attempt}
+			if _, err := t.exec(ctx, `INSERT OR REPLACE INTO metrics (run_id, name, step, at, value, attempt) VALUES (?, ?, ?, ?, ?, ?)`, row...); err != nil {
 				return err
 			}
-			if _, err := t.exec(ctx, `INSERT INTO latest_metrics (run_id, name, step, at, value) VALUES (?, ?, ?, ?, ?)
-				ON CONFLICT DO UPDATE SET step = excluded.step, at = excluded.at, value = excluded.value
-				WHERE (excluded.step, excluded.at) >= (step, at)`, row...); err != nil {
+			if _, err := t.exec(ctx, `INSERT INTO latest_metrics (run_id, name, step, at, value, attempt) VALUES (?, ?, ?, ?, ?, ?)
+				ON CONFLICT DO UPDATE SET step = excluded.step, at = excluded.at, value = excluded.value, attempt = excluded.attempt
+				WHERE (excluded.attempt, excluded.step, excluded.at) >= (attempt, step, at)`, row...); err != nil {
 				return err
 			}
 		}
@@ -38,12 +38,19 @@ func (s *Store) LogMetrics(ctx context.Context, at muster.MetricsBatch, metrics 
 	})
 }
 
-// ListMetrics returns a run's metrics by name, step and time.
-func (s *Store) ListMetrics(ctx context.Context, runID int64, name string) ([]muster.Metric, error) {
+// ListMetrics returns a run's metrics by name, step and time: of the steps that
+// several attempts have logged the last one's, or those of one attempt alone.
+func (s *Store) ListMetrics(ctx context.Context, runID int64, q muster.MetricQuery) ([]muster.Metric, error) {
+	query, args := `SELECT name, step, at, value, attempt FROM metrics m WHERE run_id = ? AND (? = '' OR name = ?) `, []any{runID, q.Name, q.Name}
+	if q.Attempt > 0 {
+		query, args = query+`AND attempt = ? `, append(args, q.Attempt)
+	} else {
+		query += `AND attempt = (SELECT max(attempt) FROM metrics l WHERE l.run_id = m.run_id AND l.name = m.name AND l.step = m.step) `
+	}
 	return collect(ctx, s.read, func(row scanner) (m muster.Metric, err error) {
-		err = row.Scan(&m.Name, &m.Step, timeCol{&m.Time}, &m.Value)
+		err = row.Scan(&m.Name, &m.Step, timeCol{&m.Time}, &m.Value, &m.Attempt)
 		return m, err
-	}, `SELECT name, step, at, value FROM metrics WHERE run_id = ? AND (? = '' OR name = ?) ORDER BY name, step, at`, runID, name, name)
+	}, query+`ORDER BY name, step, at`, args...)
 }
 
 // LatestMetrics returns the last value of each metric of each run.

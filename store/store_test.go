@@ -294,7 +294,7 @@ func TestMetricsAreKeptOnce(t *testing.T) {
 	log(1, 4, 2)
 	latest, err := s.LatestMetrics(t.Context(), []int64{r.ID})
 	must(t, err)
-	all, err := s.ListMetrics(t.Context(), r.ID, "loss")
+	all, err := s.ListMetrics(t.Context(), r.ID, muster.MetricQuery{Name: "loss"})
 	must(t, err)
 	params, err := s.ListParameters(t.Context(), []int64{r.ID})
 	must(t, err)

@@ -292,7 +292,7 @@ func (p *platform) LogMetrics(_ context.Context, at muster.MetricsBatch, metrics
 	}
 	return nil
 }
-func (p *platform) ListMetrics(context.Context, int64, string) ([]muster.Metric, error) {
+func (p *platform) ListMetrics(context.Context, int64, muster.MetricQuery) ([]muster.Metric, error) {
 	return nil, nil
 }
 func (p *platform) LatestMetrics(context.Context, []int64) (map[int64]map[string]float64, error) {

@@ -216,7 +216,7 @@ func (m *memory) LogMetrics(_ context.Context, at muster.MetricsBatch, _ []muste
 	m.batches = append(m.batches, at)
 	return nil
 }
-func (m *memory) ListMetrics(context.Context, int64, string) ([]muster.Metric, error) {
+func (m *memory) ListMetrics(context.Context, int64, muster.MetricQuery) ([]muster.Metric, error) {
 	return nil, nil
 }
 func (m *memory) LatestMetrics(context.Context, []int64) (map[int64]map[string]float64, error) {

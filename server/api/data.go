@@ -54,13 +54,14 @@ func (a *API) registerData() {
 	handle(a, operation{"GET", run + "/metrics", "list-metrics", "List what a run logged, by name, step and time", 200, "metrics", muster.RoleReader},
 		func(ctx context.Context, in *struct {
 			InRun
-			Name string `query:"name" doc:"Only this metric."`
+			Name    string `query:"name" doc:"Only this metric."`
+			Attempt int    `query:"attempt" minimum:"0" doc:"Only what this attempt logged; 0 is of each step what the last attempt did that has it."`
 		}) (*body[[]muster.Metric], error) {
 			r, err := a.Runs.FindRun(ctx, in.Workspace, in.Run)
 			if err != nil {
 				return nil, err
 			}
-			return list(a.Metrics.ListMetrics(ctx, r.ID, in.Name))
+			return list(a.Metrics.ListMetrics(ctx, r.ID, muster.MetricQuery{Name: in.Name, Attempt: in.Attempt}))
 		})
 }
 
