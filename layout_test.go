@@ -42,6 +42,8 @@ var rooms = []struct {
 	{"cli", []string{".", "bundle", "client", "dev", "jobfile", "oidc", "server"}},
 	{"cmd/muster", []string{"cli"}},
 	{"cmd/muster-agent", []string{"agent/run"}},
+	{"plugin", nil},
+	{"cmd/muster-device", []string{"plugin"}},
 }
 
 // doors lists, for a dependency, the only rooms that may import it. The longest
@@ -65,6 +67,16 @@ var doors = map[string][]string{
 	"charm.land/bubbletea/v2":          {"cli"},
 	"github.com/guptarohit/asciigraph": {"cli"},
 	"github.com/google/jsonschema-go":  {"cli"},
+
+	// These alone of Nomad's plugin packages link nothing else of Nomad's.
+	"github.com/hashicorp/nomad/plugins/base/proto":           {"plugin"},
+	"github.com/hashicorp/nomad/plugins/device/proto":         {"plugin"},
+	"github.com/hashicorp/nomad/plugins/shared/structs/proto": {"plugin"},
+	"github.com/hashicorp/nomad/plugins/shared/hclspec":       {"plugin"},
+	"github.com/hashicorp/go-plugin":                          {"plugin", "autoscaler"},
+	"github.com/hashicorp/go-hclog":                           {"plugin", "autoscaler"},
+	"github.com/hashicorp/go-msgpack/v2":                      {"plugin"},
+	"github.com/NVIDIA/go-nvml":                               {"plugin"},
 }
 
 // within reports whether path is base or lies under it.
