@@ -168,3 +168,13 @@ type MetricsBatch struct {
 	Instance int
 	Batch    int64
 }
+
+// CheckpointPrefix begins the paths of the files of an instance's checkpoint
+// folder. They are artifacts: each attempt of the run begins with those that the
+// ones before it have left.
+func CheckpointPrefix(instance int) string {
+	if instance == 0 {
+		return "checkpoint/"
+	}
+	return fmt.Sprintf("instance-%d/checkpoint/", instance)
+}

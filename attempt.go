@@ -35,6 +35,7 @@ const (
 	OutcomeFailed    Outcome = "failed"    // the user's command, or its time limit; uses up retries
 	OutcomePlatform  Outcome = "platform"  // artifact, image, input, agent: tried again, MaxPlatformFailures times
 	OutcomeLost      Outcome = "lost"      // the node is gone, drained or preempted; tried again
+	OutcomeEvicted   Outcome = "evicted"   // the provider took its node back; tried again at once, Spec.Evictions times
 	OutcomeGang      Outcome = "gang"      // not every instance claimed in time; tried again
 	OutcomeWithdrawn Outcome = "withdrawn" // never begun, by the server's own fault; tried again
 	OutcomeFatal     Outcome = "fatal"     // cannot end better next time: result lost, upload failed
@@ -62,10 +63,20 @@ type Attempt struct {
 	CPUSeconds   float64       `json:"cpu_seconds,omitempty"`     // the sum of its instances
 	AdmittedAt   time.Time     `json:"admitted_at"`
 	DispatchedAt time.Time     `json:"dispatched_at,omitzero"`
-	StartedAt    time.Time     `json:"started_at,omitzero"` // phase command
+	StartedAt    time.Time     `json:"started_at,omitzero"`    // phase command
+	CheckpointAt time.Time     `json:"checkpoint_at,omitzero"` // when a file of its checkpoint folder was kept last
 	EndedAt      time.Time     `json:"ended_at,omitzero"`
 	Instances    []Instance    `json:"instances,omitempty"`
 	PhaseTimes   []PhaseChange `json:"phases,omitempty"` // of instance 0
+}
+
+// Wasted is how long the command of an attempt that did not end well worked since
+// its last checkpoint, or since its begin: what the next attempt does again.
+func (a *Attempt) Wasted() time.Duration {
+	if a.StartedAt.IsZero() || a.EndedAt.IsZero() || a.Outcome == OutcomeSucceeded {
+		return 0
+	}
+	return max(0, a.EndedAt.Sub(latest(a.StartedAt, a.CheckpointAt)))
 }
 
 // PhaseChange is when an instance entered a phase.

@@ -207,6 +207,22 @@ type Clusters interface {
 	// marked: its nodes leave first. One with runs that have not ended is
 	// CodeConflict.
 	DeleteCluster(ctx context.Context, name string, by Origin) error
+	// EvictNodes announces that nodes of an elastic cluster will be taken, by id,
+	// and returns the names of those that are not leaving or announced already.
+	EvictNodes(ctx context.Context, cluster string, ids []string, at time.Time, by Origin) (names []string, err error)
+}
+
+// EvictionRequest asks for a drill: nodes of a cluster are taken as its provider
+// would take them.
+type EvictionRequest struct {
+	Nodes  int      `json:"nodes,omitempty" minimum:"1" maximum:"10000" doc:"How many; those with runs are taken first. 1 when left out." example:"1"`
+	Notice Duration `json:"notice_seconds,omitempty" minimum:"0" maximum:"3600" doc:"Seconds between the announcement and the loss; 0 is without a word." example:"30"`
+}
+
+// EvictionAnswer tells which nodes will be taken.
+type EvictionAnswer struct {
+	Nodes []string  `json:"nodes"` // by name
+	At    time.Time `json:"at"`
 }
 
 // Allocatable is what a node offers to runs: what it advertises less the

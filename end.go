@@ -21,7 +21,8 @@ func (x *Execution) endOf(in *Instance, a *SeenAlloc, s *Sighting) end {
 	if a != nil {
 		node, known = s.Nodes[a.NodeID]
 	}
-	reachable := known && node.Status == "ready"
+	fate := x.fate(in, s)
+	reachable := known && node.Status == "ready" && fate.Outcome == ""
 	silent := s.Now.Sub(latest(in.ReportedAt, in.ClaimedAt, x.Launch.DispatchedAt, s.Since)) > s.Fence
 	gone := a != nil && a.Ended() || a == nil && (s.Job == nil || s.Job.Status == "dead")
 	lost := !reachable && silent
@@ -30,8 +31,10 @@ func (x *Execution) endOf(in *Instance, a *SeenAlloc, s *Sighting) end {
 		return end{} // Nomad stopped it, and the next look says why
 	case in.Result != nil:
 		e := x.endOfResult(in.Result, a, s)
-		e.Dead = gone && (a != nil || reachable || !in.Placed) || lost
+		e.Dead = gone && (a != nil || reachable || !in.Placed) || lost || fate.Dead
 		return e
+	case fate.Dead:
+		return fate
 	case gone && !reachable && in.Placed && !(a != nil && a.Client != "lost"):
 		// Nomad or an operator says so, and the node does not: wait for it.
 		if !lost {
@@ -46,6 +49,20 @@ func (x *Execution) endOf(in *Instance, a *SeenAlloc, s *Sighting) end {
 		return end{OutcomeLost, fmt.Sprintf("node %s is lost: silent for more than %s", name(in, a), s.Fence), true}
 	}
 	return end{}
+}
+
+// fate judges an instance by what its node's provider says: a machine that does
+// not exist any more runs nothing. What a provider takes from a cluster of low
+// priority is an eviction, announced or not.
+func (x *Execution) fate(in *Instance, s *Sighting) end {
+	kept := s.Kept[in.NodeID]
+	switch {
+	case !in.Placed || kept.Fate == FateHere:
+		return end{}
+	case kept.Fate == FateEvicted || x.Attempt.Tier == TierLowPriority || x.Launch.Stop == StopEvicted:
+		return end{OutcomeEvicted, fmt.Sprintf("node %s was taken back by its provider", cmp.Or(in.NodeName, kept.Name)), true}
+	}
+	return end{OutcomeLost, fmt.Sprintf("node %s does not exist any more, says its provider", cmp.Or(in.NodeName, kept.Name)), true}
 }
 
 // endOfResult judges an instance whose agent has reported its end.
@@ -106,6 +123,8 @@ func (x *Execution) endOfStop(a *SeenAlloc, s *Sighting) end {
 		return end{Outcome: OutcomeGang, Reason: fmt.Sprintf("not every instance was placed and claimed within %s", DefaultGangLimit)}
 	case StopSibling:
 		return end{Outcome: OutcomeLost, Reason: "another instance ended"}
+	case StopEvicted:
+		return end{Outcome: OutcomeEvicted, Reason: "a node of the attempt is taken back by its provider"}
 	case StopLost:
 		return end{Outcome: OutcomeLost, Reason: "a node of the attempt is lost"}
 	case StopOperator:

@@ -19,6 +19,16 @@ const (
 	LeaveGoing  Leave = "leaving" // it is empty and stays so: its provider may take it
 )
 
+// Fate is what became of a machine, by its provider's word.
+type Fate string
+
+// The fates.
+const (
+	FateHere    Fate = ""        // it exists, or its provider tells nothing
+	FateGone    Fate = "gone"    // it does not exist any more
+	FateEvicted Fate = "evicted" // its provider took it back
+)
+
 // NodeRecord is what is remembered of a node of an elastic cluster for as long as
 // Nomad lists it.
 type NodeRecord struct {
@@ -29,6 +39,8 @@ type NodeRecord struct {
 	Reason    string    // why it leaves
 	LeaveAt   time.Time // when it took the last step
 	IdleSince time.Time // when it was emptied; zero while something is on it
+	Fate      Fate
+	EvictAt   time.Time // when its provider will take it; zero while nothing is announced
 	AwaySince time.Time // since when it may not take runs; zero while it may
 }
 

@@ -15,6 +15,7 @@ type Sighting struct {
 	Job    *SeenJob      // nil when Nomad does not list it
 	Allocs []SeenAlloc   // of the launch's child
 	Nodes  map[string]SeenNode
+	Kept   map[string]NodeRecord // of elastic clusters' nodes, by id
 }
 
 // Margins of the backstops: how long an agent that was told to stop may take
@@ -75,7 +76,7 @@ func doing(in *Instance, a *SeenAlloc) string {
 
 // outcomeOrder says which of several ends tells the attempt's outcome: the
 // first in this list.
-var outcomeOrder = []Outcome{OutcomeCancelled, OutcomeGang, OutcomeLost, OutcomePlatform, OutcomeFatal, OutcomeFailed}
+var outcomeOrder = []Outcome{OutcomeCancelled, OutcomeGang, OutcomeEvicted, OutcomeLost, OutcomePlatform, OutcomeFatal, OutcomeFailed}
 
 // observeOutcome decides how the attempt ended, once one instance ended badly
 // or all ended well. What was decided earlier stays.
@@ -131,6 +132,8 @@ func (x *Execution) observeStop(ends []end, s *Sighting, m *Moves) {
 	case l.Stop != "":
 	case x.Run.Stop != "" && !allEnded:
 		m.Stop = x.Run.Stop
+	case outcome == OutcomeEvicted && !allEnded, !allEnded && x.evicting(s):
+		m.Stop = StopEvicted
 	case outcome == OutcomeLost && !allEnded:
 		m.Stop = StopLost
 	case outcome != "" && !allEnded:
@@ -147,7 +150,13 @@ func (x *Execution) observeStop(ends []end, s *Sighting, m *Moves) {
 	}
 	told := s.Now.Sub(l.StopAt)
 	overdue := told > time.Duration(x.Run.Spec.Grace)+stopMargin && !x.uploading(s) || told > uploadLimit
-	m.StopJob = l.Stop != "" && (overdue || !claimed) || x.Attempt.Outcome == OutcomeLost
+	m.StopJob = l.Stop != "" && (overdue || !claimed) || (x.Attempt.Outcome == OutcomeLost || x.Attempt.Outcome == OutcomeEvicted)
+}
+
+// evicting reports whether a provider has announced that it takes a node of the
+// launch back.
+func (x *Execution) evicting(s *Sighting) bool {
+	return slices.ContainsFunc(x.Launch.Instances, func(in Instance) bool { return in.Placed && !s.Kept[in.NodeID].EvictAt.IsZero() })
 }
 
 // preparing reports whether Nomad is still at work for an instance, such as
@@ -207,6 +216,9 @@ func (x *Execution) observeRun(ends []end, now time.Time, m *Moves) {
 	if next == RunCancelled && outcome != OutcomeCancelled {
 		reason = r.Stop.cancelled()
 	}
+	if next == RunFailed && outcome == OutcomeEvicted {
+		reason = fmt.Sprintf("evicted %d times, and max_evictions is %d; at last: %s", r.Evictions+1, r.Spec.Evictions, reason)
+	}
 	if next == RunFailed && outcome == OutcomePlatform {
 		reason = fmt.Sprintf("the platform failed %d times, at last: %s", MaxPlatformFailures, reason)
 	}
@@ -224,6 +236,11 @@ func (x *Execution) next(outcome Outcome) (RunState, func(*Moves)) {
 	switch outcome {
 	case OutcomeSucceeded:
 		return RunSucceeded, func(*Moves) {}
+	case OutcomeEvicted:
+		if again == RunQueued && r.Evictions >= r.Spec.Evictions {
+			return RunFailed, func(m *Moves) { m.Evictions = 1 }
+		}
+		return again, func(m *Moves) { m.Evictions = 1 }
 	case OutcomeCancelled:
 		return RunCancelled, func(*Moves) {}
 	case OutcomeFailed:

@@ -23,9 +23,9 @@ func newScene(instances int) *scene {
 		x: &Execution{
 			Launch:  &Launch{ID: "L", ChildID: "child", State: LaunchDispatched, DispatchedAt: noon.Add(-time.Minute)},
 			Attempt: &Attempt{Number: 1, StartedAt: noon.Add(-30 * time.Second)},
-			Run:     &Run{Name: "r", State: RunRunning, Spec: Spec{Timeout: Seconds(3600), Grace: Seconds(10)}},
+			Run:     &Run{Name: "r", State: RunRunning, Spec: Spec{Timeout: Seconds(3600), Grace: Seconds(10), Evictions: 3}},
 		},
-		s: &Sighting{Now: noon, Since: noon.Add(-time.Hour), Fence: 5 * time.Minute, Job: &SeenJob{ID: "child", Status: "running"}, Nodes: map[string]SeenNode{}},
+		s: &Sighting{Now: noon, Since: noon.Add(-time.Hour), Fence: 5 * time.Minute, Job: &SeenJob{ID: "child", Status: "running"}, Nodes: map[string]SeenNode{}, Kept: map[string]NodeRecord{}},
 	}
 	for i := range instances {
 		id := fmt.Sprint("n", i)
@@ -115,6 +115,34 @@ func TestObserve(t *testing.T) {
 			sc.result(0, Result{Started: true, ExitCode: 137, Signal: "SIGKILL"})
 			sc.ended(0, "failed", 137)
 		}, "outcome failed (the command was ended by SIGKILL), failed, launch over"},
+		{"eviction is announced", 1, func(sc *scene) { sc.s.Kept["n0"] = NodeRecord{EvictAt: noon.Add(30 * time.Second)} }, "stop evicted"},
+		{"eviction is announced, it has stopped", 1, func(sc *scene) {
+			sc.s.Kept["n0"] = NodeRecord{EvictAt: noon.Add(30 * time.Second)}
+			sc.x.Launch.Stop = StopEvicted
+			sc.result(0, Result{Started: true, Fault: FaultStopped, ExitCode: 143})
+			sc.ended(0, "failed", 143)
+		}, "outcome evicted (a node of the attempt is taken back by its provider), queued, launch over"},
+		{"evicted", 1, func(sc *scene) {
+			sc.s.Kept["n0"] = NodeRecord{Fate: FateEvicted}
+			sc.s.Nodes["n0"], sc.s.Allocs[0].Client = SeenNode{ID: "n0", Status: "down"}, "unknown"
+		}, "outcome evicted (node n0 was taken back by its provider), queued, launch over"},
+		{"evicted too often", 1, func(sc *scene) {
+			sc.s.Kept["n0"] = NodeRecord{Fate: FateEvicted}
+			sc.x.Run.Evictions = 3
+		}, "outcome evicted (node n0 was taken back by its provider), failed, launch over"},
+		{"a low-priority machine vanished", 1, func(sc *scene) {
+			sc.x.Attempt.Tier = TierLowPriority
+			sc.s.Kept["n0"] = NodeRecord{Fate: FateGone}
+		}, "outcome evicted (node n0 was taken back by its provider), queued, launch over"},
+		{"a dedicated machine vanished", 1, func(sc *scene) { sc.s.Kept["n0"] = NodeRecord{Fate: FateGone} },
+			"outcome lost (node n0 does not exist any more, says its provider), queued, launch over"},
+		{"evicted after it reported its success", 1, func(sc *scene) {
+			sc.result(0, Result{Started: true})
+			sc.s.Kept["n0"] = NodeRecord{Fate: FateEvicted}
+			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "down"}
+		}, "outcome succeeded (), succeeded, launch over"},
+		{"one of a gang evicted", 2, func(sc *scene) { sc.s.Kept["n1"] = NodeRecord{Fate: FateEvicted} },
+			"outcome evicted (node n1 was taken back by its provider), stop evicted"},
 		{"time limit", 1, func(sc *scene) { sc.result(0, Result{Started: true, Fault: FaultTimeout}); sc.ended(0, "failed", 1) },
 			"outcome failed (time limit: the command took longer than 1h0m0s), failed, launch over"},
 		{"time limit, agent does not obey", 1, func(sc *scene) { sc.x.Attempt.StartedAt = noon.Add(-2 * time.Hour) }, "stop time limit"},

@@ -86,6 +86,7 @@ type Run struct {
 	Failures         int       `json:"failures"`          // commands that failed; these use up retries
 	PlatformFailures int       `json:"platform_failures"` // of artifact, image, input; three are allowed
 	Losses           int       `json:"losses"`            // nodes lost, preempted or drained
+	Evictions        int       `json:"evictions"`         // nodes that a provider took back
 	NotBefore        time.Time `json:"not_before,omitzero"`
 
 	CreatedAt time.Time `json:"created_at"`
@@ -111,6 +112,7 @@ const (
 	StopSibling  StopReason = "sibling"    // another instance of the gang ended badly
 	StopGang     StopReason = "gang limit" // not every instance claimed in time
 	StopLost     StopReason = "node lost"  // a node is gone
+	StopEvicted  StopReason = "evicted"    // a provider takes a node back soon
 	StopOperator StopReason = "operator"   // the Nomad job was stopped by hand
 	StopParent   StopReason = "parent"     // the parent was cancelled
 )

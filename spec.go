@@ -23,6 +23,7 @@ const (
 	MaxInstances     = 10_000
 	MaxRetries       = 100
 	MaxPriority      = 1000
+	DefaultEvictions = 1000 // also the maximum
 )
 
 // Seconds makes a Duration.
@@ -64,6 +65,7 @@ type Spec struct {
 	Priority    int               `json:"priority,omitempty" doc:"1 to 1000, the higher starts first; low is 25, medium 50, high 75. 50 when left out."`
 	Tier        Tier              `json:"tier,omitempty"`
 	Retries     int               `json:"retries,omitempty" doc:"How often a failed command is tried again."`
+	Evictions   int               `json:"max_evictions,omitempty" doc:"How often a provider may take nodes from it before it fails; 1000 when left out."`
 	Timeout     Duration          `json:"timeout,omitempty" doc:"Seconds that an attempt's command may take; 7 days, also the most, when left out." example:"3600"`
 	Grace       Duration          `json:"grace,omitempty" doc:"Seconds between the stop signal and the kill; 30 when left out." example:"30"`
 	Warnings    []string          `json:"warnings,omitempty"` // keys of the file that mean nothing here
@@ -171,6 +173,9 @@ func (s *Spec) Complete() {
 	if s.Timeout == 0 {
 		s.Timeout = DefaultTimeout
 	}
+	if s.Evictions == 0 {
+		s.Evictions = DefaultEvictions
+	}
 	if s.Grace == 0 {
 		s.Grace = DefaultGrace
 	}
@@ -193,6 +198,7 @@ func (s *Spec) Validate() error {
 	}{
 		{"priority", int64(s.Priority), 1, MaxPriority},
 		{"retries", int64(s.Retries), 0, MaxRetries},
+		{"max_evictions", int64(s.Evictions), 0, DefaultEvictions},
 		{"timeout", int64(time.Duration(s.Timeout) / time.Second), 1, int64(time.Duration(DefaultTimeout) / time.Second)},
 		{"grace", int64(time.Duration(s.Grace) / time.Second), 0, 3600},
 		{"groups", int64(len(s.Groups)), 1, 16},
@@ -315,7 +321,7 @@ func (s *Spec) validateData() error {
 }
 
 // reservedRE is how folders of artifacts are named that are no outputs.
-var reservedRE = regexp.MustCompile(`^(outputs|logs|instance-[0-9]+)$`)
+var reservedRE = regexp.MustCompile(`^(outputs|logs|checkpoint|instance-[0-9]+)$`)
 
 // Image returns the image in whose container the run is executed, "" for the
 // node itself.

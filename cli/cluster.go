@@ -24,6 +24,9 @@ func clusterCommand() *cli.Command {
 		{Name: "pause", Usage: "start no more runs on a cluster, and leave its nodes as they are", ArgsUsage: "NAME", Action: pauseCluster(true)},
 		{Name: "resume", Usage: "go on with a cluster that is paused", ArgsUsage: "NAME", Action: pauseCluster(false)},
 		{Name: "delete", Usage: "delete clusters whose runs have all ended; the nodes of elastic ones leave first", ArgsUsage: "NAME [NAME…]", Action: deleteClusters(), Flags: []cli.Flag{yesFlag()}},
+		{Name: "evict", Usage: "rehearse a loss: the provider takes nodes back, as it does with those of low priority", ArgsUsage: "NAME", Action: evictNodes, Flags: []cli.Flag{
+			&cli.IntFlag{Name: "nodes", Usage: "how `MANY`; those with runs are taken first", Value: 1},
+			&cli.DurationFlag{Name: "notice", Usage: "`TIME` between the announcement and the loss; 0 is without a word"}}},
 		{Name: "list", Usage: "list the clusters", Action: listClusters},
 		{Name: "show", Usage: "show a cluster: how many nodes it has, shall have, and why", ArgsUsage: "NAME", Action: showCluster},
 		{Name: "events", Usage: "print what happened to a cluster and its nodes", ArgsUsage: "NAME", Action: eventsOfCluster},
@@ -130,6 +133,25 @@ func changeCluster(c *cli.Context, change muster.ClusterChange) error {
 	}
 	return show(c, k, func(t *table) {
 		t.line("cluster %s: %s", k.Name, scaleOf(k))
+	})
+}
+
+func evictNodes(c *cli.Context) error {
+	args, err := arguments(c, "NAME")
+	if err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	answer, err := api.EvictNodes(c.Context, args[0], muster.EvictionRequest{Nodes: c.Int("nodes"), Notice: muster.Duration(c.Duration("notice"))})
+	if err != nil {
+		return err
+	}
+	return show(c, answer, func(t *table) {
+		t.line("%s will be taken at %s", strings.Join(answer.Nodes, ", "), clock(answer.At))
 	})
 }
 

@@ -44,6 +44,7 @@ var examples = map[string][]string{
 	"cluster pause":      {"muster cluster pause cheap"},
 	"cluster resume":     {"muster cluster resume cheap"},
 	"cluster delete":     {"muster cluster delete cheap --yes"},
+	"cluster evict":      {"muster cluster evict cheap --nodes 1 --notice 30s"},
 	"cluster events":     {"muster cluster events cheap --filter kind=node"},
 	"cluster nodes":      {"muster cluster nodes cheap --filter state!=running"},
 	"size list":          {"muster size list --filter family=NC", "muster size list --sort-by cores -o yaml"},

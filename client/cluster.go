@@ -103,6 +103,11 @@ func (c *Client) UpdateCluster(ctx context.Context, name string, change muster.C
 	return patch[*muster.Cluster](ctx, c, change, "clusters", name)
 }
 
+// EvictNodes rehearses a loss.
+func (c *Client) EvictNodes(ctx context.Context, name string, q muster.EvictionRequest) (*muster.EvictionAnswer, error) {
+	return post[*muster.EvictionAnswer](ctx, c, q, "clusters", name, "evictions")
+}
+
 // DeleteCluster deletes a cluster. The nodes of an elastic one leave first.
 func (c *Client) DeleteCluster(ctx context.Context, name string) error {
 	return c.call(ctx, request{method: http.MethodDelete, path: []string{"clusters", name}, query: values("confirm", name)}, nil, nil)

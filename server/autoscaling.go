@@ -25,6 +25,10 @@ func (a *autoscaling) FindScaling(ctx context.Context, cluster string) (*muster.
 	if err != nil {
 		return nil, err
 	}
+	evictions, err := a.store.ListEvictions(ctx, cluster)
+	if err != nil {
+		return nil, err
+	}
 	c, err := a.store.FindCluster(ctx, cluster)
 	if err != nil {
 		return nil, err
@@ -40,7 +44,7 @@ func (a *autoscaling) FindScaling(ctx context.Context, cluster string) (*muster.
 		return nil, err
 	}
 	return &muster.Scaling{Cluster: c.Name, Version: c.Version, NodePool: c.NodePool, Provider: c.Provider, Tier: c.Tier, Settings: c.ClusterSettings,
-		Size: *size, Wanted: *c.Wanted, Leaving: leaving}, nil
+		Size: *size, Wanted: *c.Wanted, Leaving: leaving, Evict: evictions}, nil
 }
 
 // ReportMachines keeps what a provider says.

@@ -8,13 +8,13 @@ import (
 	"github.com/muster-ml/muster"
 )
 
-const attemptColumns = `SELECT run_id, number, coalesce(launch_id, ''), cluster, region, tier, each, environment, environment_digest, outcome, reason,
+const attemptColumns = `SELECT run_id, number, coalesce(launch_id, ''), cluster, region, tier, each, checkpoint_at, environment, environment_digest, outcome, reason,
 	exit_code, signal, peak_mib, cpu_seconds, admitted_at, dispatched_at, started_at, ended_at FROM attempts `
 
 func scanAttempt(row scanner) (*muster.Attempt, error) {
 	a := &muster.Attempt{}
 	var exit sql.NullInt64
-	err := row.Scan(&a.RunID, &a.Number, &a.LaunchID, &a.Cluster, &a.Region, &a.Tier, jsonCol{&a.Each}, &a.Environment, &a.Digest, &a.Outcome, &a.Reason,
+	err := row.Scan(&a.RunID, &a.Number, &a.LaunchID, &a.Cluster, &a.Region, &a.Tier, jsonCol{&a.Each}, timeCol{&a.CheckpointAt}, &a.Environment, &a.Digest, &a.Outcome, &a.Reason,
 		&exit, &a.Signal, &a.PeakMiB, &a.CPUSeconds, timeCol{&a.AdmittedAt}, timeCol{&a.DispatchedAt}, timeCol{&a.StartedAt}, timeCol{&a.EndedAt})
 	if exit.Valid {
 		code := int(exit.Int64)

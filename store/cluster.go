@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/muster-ml/muster"
 )
@@ -150,7 +151,10 @@ func (s *Store) ReportMachines(ctx context.Context, cluster string, r muster.Mac
 		if err != nil {
 			return err
 		}
-		text := toJSON(r)
+		if err := t.keepFates(ctx, cluster, before, r); err != nil {
+			return err
+		}
+		text := toJSON(muster.MachineReport{Machines: r.Machines, Failure: r.Failure})
 		if changed = text != toJSON(before); !changed {
 			_, err := t.exec(ctx, `UPDATE clusters SET reported_at = ? WHERE name = ?`, micros(t.now), cluster)
 			return err
@@ -165,6 +169,28 @@ func (s *Store) ReportMachines(ctx context.Context, cluster string, r muster.Mac
 			Message: fmt.Sprintf("the provider gives no more nodes: %s", r.Failure.Message)})
 	})
 	return changed, err
+}
+
+// keepFates writes what became of the machines that a provider listed before and
+// does not list now, or says that it has taken. Only what was listed once can be
+// gone: a report may be older than a node.
+func (t *tx) keepFates(ctx context.Context, cluster string, before, now muster.MachineReport) error {
+	for _, m := range before.Machines {
+		if slices.ContainsFunc(now.Machines, func(still muster.Machine) bool { return still.Name == m.Name }) {
+			continue
+		}
+		fate, message := muster.FateGone, fmt.Sprintf("machine %s does not exist any more", m.Name)
+		if slices.Contains(now.Evicted, m.Name) {
+			fate, message = muster.FateEvicted, fmt.Sprintf("machine %s was taken back by the provider", m.Name)
+		}
+		if _, err := t.exec(ctx, `UPDATE nodes SET fate = ? WHERE cluster = ? AND name = ? AND fate = ''`, fate, cluster, m.Name); err != nil {
+			return err
+		}
+		if err := t.clusterEvent(ctx, cluster, muster.Event{Kind: muster.EventNode, Message: message, Actor: "autoscaler"}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // machines reads what a provider said last.

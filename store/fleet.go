@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/muster-ml/muster"
 )
@@ -10,14 +13,52 @@ import (
 // listNodes reads what is remembered of nodes, by id.
 func (s *Store) listNodes(ctx context.Context) (map[string]muster.NodeRecord, error) {
 	all, err := collect(ctx, s.read, func(row scanner) (n muster.NodeRecord, err error) {
-		err = row.Scan(&n.ID, &n.Cluster, &n.Name, &n.Leave, &n.Reason, timeCol{&n.LeaveAt}, timeCol{&n.IdleSince}, timeCol{&n.AwaySince})
+		err = row.Scan(&n.ID, &n.Cluster, &n.Name, &n.Leave, &n.Reason, timeCol{&n.LeaveAt}, timeCol{&n.IdleSince}, timeCol{&n.AwaySince}, &n.Fate, timeCol{&n.EvictAt})
 		return n, err
-	}, `SELECT id, cluster, name, leave, reason, leave_at, idle_since, away_since FROM nodes`)
+	}, `SELECT id, cluster, name, leave, reason, leave_at, idle_since, away_since, fate, evict_at FROM nodes`)
 	byID := make(map[string]muster.NodeRecord, len(all))
 	for _, n := range all {
 		byID[n.ID] = n
 	}
 	return byID, err
+}
+
+// ListRecords returns what is remembered of nodes, by id.
+func (g *ledger) ListRecords(ctx context.Context) (map[string]muster.NodeRecord, error) {
+	return g.listNodes(ctx)
+}
+
+// ListEvictions returns the losses that are announced of a cluster's machines.
+func (s *Store) ListEvictions(ctx context.Context, cluster string) ([]muster.Eviction, error) {
+	return collect(ctx, s.read, func(row scanner) (e muster.Eviction, err error) {
+		err = row.Scan(&e.Machine, timeCol{&e.At})
+		return e, err
+	}, `SELECT name, evict_at FROM nodes WHERE cluster = ? AND evict_at > 0 AND fate = '' ORDER BY evict_at, name`, cluster)
+}
+
+// EvictNodes announces that nodes of a cluster will be taken. One that is gone by
+// now, or announced already, is passed over; it returns the others' names.
+func (s *Store) EvictNodes(ctx context.Context, cluster string, ids []string, at time.Time, by muster.Origin) (names []string, err error) {
+	err = s.inTx(ctx, "evict nodes", func(t *tx) error {
+		names = []string{}
+		for _, id := range ids {
+			var name string
+			err := t.QueryRowContext(ctx, `UPDATE nodes SET evict_at = ? WHERE id = ? AND cluster = ? AND evict_at = 0 AND fate = '' AND leave = '' RETURNING name`, micros(at), id, cluster).Scan(&name)
+			if errors.Is(err, sql.ErrNoRows) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			names = append(names, name)
+			message := fmt.Sprintf("node %s will be taken at %s UTC: a drill", name, at.UTC().Format("15:04:05"))
+			if err := t.clusterEvent(ctx, cluster, muster.Event{Kind: muster.EventNode, Message: message, Actor: by.Actor, RequestID: by.RequestID}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return names, err
 }
 
 // ListLeaving returns the machines of a cluster that may be taken, by name.

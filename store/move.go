@@ -88,9 +88,9 @@ func (g *ledger) Move(ctx context.Context, x *muster.Execution, m *muster.Moves)
 				return err
 			}
 		}
-		if m.Failures+m.Platform+m.Losses > 0 || !m.NotBefore.IsZero() {
-			if _, err := t.exec(ctx, `UPDATE runs SET failures = failures + ?, platform_failures = platform_failures + ?, losses = losses + ?, not_before = ? WHERE id = ?`,
-				m.Failures, m.Platform, m.Losses, micros(m.NotBefore), x.Run.ID); err != nil {
+		if m.Failures+m.Platform+m.Losses+m.Evictions > 0 || !m.NotBefore.IsZero() {
+			if _, err := t.exec(ctx, `UPDATE runs SET failures = failures + ?, platform_failures = platform_failures + ?, losses = losses + ?, evictions = evictions + ?, not_before = ? WHERE id = ?`,
+				m.Failures, m.Platform, m.Losses, m.Evictions, micros(m.NotBefore), x.Run.ID); err != nil {
 				return err
 			}
 		}

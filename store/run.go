@@ -59,13 +59,26 @@ func (t *tx) createRun(ctx context.Context, r muster.NewRun, by muster.Origin) e
 		w.ID, experiment, r.Name, r.Kind, parent, r.DisplayName, r.Description, jsonMap(r.Tags), jsonMap(r.Properties),
 		r.Cluster, toJSON(r.Spec), r.Spec.Priority, r.State, toJSON(r.WaitReason), micros(t.now), micros(t.now)).Scan(&r.ID)
 	if isDuplicate(err) {
-		return muster.Errorf(muster.CodeConflict, "run %s exists already in workspace %s", r.Name, r.Workspace).At("name").
-			WithCure("names are unique for ever: choose another, or leave it out and one is made")
+		return t.nameTaken(ctx, r)
 	}
 	if err != nil {
 		return err
 	}
 	return t.describeRun(ctx, r, by)
+}
+
+// nameTaken refuses a run by the name of another, be that one deleted.
+func (t *tx) nameTaken(ctx context.Context, r muster.NewRun) error {
+	var deleted bool
+	if err := t.QueryRowContext(ctx, `SELECT deleted_at > 0 FROM runs WHERE workspace_id = ? AND name = ?`, r.WorkspaceID, r.Name).Scan(&deleted); err != nil {
+		return err
+	}
+	message := "run %s exists already in workspace %s"
+	if deleted {
+		message = "the name %s was taken by a run of workspace %s that is deleted"
+	}
+	return muster.Errorf(muster.CodeConflict, message, r.Name, r.Workspace).At("name").
+		WithCure("names are unique for ever: choose another, or leave it out and one is made")
 }
 
 // findParent returns the id of the run that is to be the parent, nil for none.
@@ -123,7 +136,7 @@ func (t *tx) describeRun(ctx context.Context, r muster.NewRun, by muster.Origin)
 
 const runColumns = `SELECT r.id, r.version, r.workspace_id, w.name, w.namespace, e.name, r.name, r.kind, coalesce(p.name, ''), r.display_name, r.description,
 	r.tags, r.properties, r.cluster, r.spec, r.state, r.reason, r.wait_reason, r.stop, r.exit_code,
-	r.failures, r.platform_failures, r.losses, r.not_before, r.created_at, r.queued_at, r.started_at, r.ended_at,
+	r.failures, r.platform_failures, r.losses, r.evictions, r.not_before, r.created_at, r.queued_at, r.started_at, r.ended_at,
 	CASE WHEN r.ended_at = 0 THEN coalesce(i.phase, '') ELSE '' END, r.archived_at
 	FROM runs r JOIN workspaces w ON w.id = r.workspace_id JOIN experiments e ON e.id = r.experiment_id LEFT JOIN runs p ON p.id = r.parent_id
 	LEFT JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt LEFT JOIN instances i ON i.launch_id = a.launch_id AND i.idx = 0 `
@@ -133,7 +146,7 @@ func scanRun(row scanner) (*muster.Run, error) {
 	var exit sql.NullInt64
 	if err := row.Scan(&r.ID, &r.Version, &r.WorkspaceID, &r.Workspace, &r.Namespace, &r.Experiment, &r.Name, &r.Kind, &r.Parent, &r.DisplayName, &r.Description,
 		jsonCol{&r.Tags}, jsonCol{&r.Properties}, &r.Cluster, jsonCol{&r.Spec}, &r.State, &r.Reason, jsonCol{wait}, &r.Stop, &exit,
-		&r.Failures, &r.PlatformFailures, &r.Losses, timeCol{&r.NotBefore}, timeCol{&r.CreatedAt}, timeCol{&r.QueuedAt}, timeCol{&r.StartedAt}, timeCol{&r.EndedAt},
+		&r.Failures, &r.PlatformFailures, &r.Losses, &r.Evictions, timeCol{&r.NotBefore}, timeCol{&r.CreatedAt}, timeCol{&r.QueuedAt}, timeCol{&r.StartedAt}, timeCol{&r.EndedAt},
 		&r.Phase, timeCol{&r.ArchivedAt}); err != nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func Snapshot(s *muster.Sight, b *muster.Backlog, sizes muster.Sizes, now time.T
 					Size: muster.Allocatable{Cores: n.Cores, Resources: n.Total}, Unhealthy: n.Unhealthy, Engine: n.Engine, Used: used[n.ID], Foreign: foreign[n.ID]}
 				if cs.Scale != nil {
 					kept := b.Nodes[n.ID]
-					one.Leaving, one.IdleSince = kept.Leave != muster.LeaveNot, kept.IdleSince
+					one.Leaving, one.IdleSince = kept.Leave != muster.LeaveNot || !kept.EvictAt.IsZero() || kept.Fate != muster.FateHere, kept.IdleSince
 					one.Lacks = one.Size.Lacks(cs.Scale.Offer)
 					one.Ready = one.Ready && !one.Leaving && one.Lacks == ""
 				}

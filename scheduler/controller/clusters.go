@@ -39,7 +39,13 @@ func (k *Controller) clusters(ctx context.Context, ledger muster.Ledger) (time.D
 		if at < 0 {
 			continue
 		}
-		f := &fleet{Controller: k, ledger: ledger, cluster: c, scale: scales[at], nodes: snapshot.Clusters[i].Nodes, kept: b.Nodes, report: b.Machines[c.Name], sight: seen.Sight, now: now}
+		launches := map[string]bool{}
+		for _, l := range b.Live {
+			for _, in := range l.Instances {
+				launches[in.NodeID] = true
+			}
+		}
+		f := &fleet{Controller: k, ledger: ledger, cluster: c, scale: scales[at], nodes: snapshot.Clusters[i].Nodes, kept: b.Nodes, report: b.Machines[c.Name], sight: seen.Sight, launches: launches, now: now}
 		errs = append(errs, f.turn(ctx))
 		if f.changes() {
 			again = countAgain
@@ -60,14 +66,15 @@ func (k *Controller) Scaled(cluster string) bool {
 // fleet is one turn of one cluster.
 type fleet struct {
 	*Controller
-	ledger  muster.Ledger
-	cluster *muster.Cluster
-	scale   muster.Scale
-	nodes   []muster.NodeSnapshot
-	kept    map[string]muster.NodeRecord
-	report  muster.MachineReport
-	sight   *muster.Sight
-	now     time.Time
+	ledger   muster.Ledger
+	cluster  *muster.Cluster
+	scale    muster.Scale
+	nodes    []muster.NodeSnapshot
+	kept     map[string]muster.NodeRecord
+	report   muster.MachineReport
+	sight    *muster.Sight
+	launches map[string]bool // nodes with launches that go on, by id
+	now      time.Time
 }
 
 // turn brings the records up to date, puts back what nobody took, forgets what is
@@ -131,10 +138,15 @@ func (f *fleet) record(ctx context.Context) error {
 			continue
 		}
 		before, known := f.kept[n.ID]
-		after := muster.NodeRecord{ID: n.ID, Cluster: f.cluster.Name, Name: n.Name, Leave: before.Leave, Reason: before.Reason, LeaveAt: before.LeaveAt,
+		after := muster.NodeRecord{ID: n.ID, Cluster: f.cluster.Name, Name: n.Name, Leave: before.Leave, Reason: before.Reason, LeaveAt: before.LeaveAt, Fate: before.Fate, EvictAt: before.EvictAt,
 			IdleSince: since(n.Empty(), before.IdleSince, f.now), AwaySince: since(!n.Ready && !n.Coming && !n.Leaving, before.AwaySince, f.now)}
 		if n.Leaving {
 			after.AwaySince = before.AwaySince
+		}
+		if !before.EvictAt.IsZero() && f.eligible(n.ID) {
+			if err := f.Engine.SetEligible(ctx, n.ID, false); err != nil {
+				return err
+			}
 		}
 		if before.Leave == muster.LeaveMarked || before.Leave == muster.LeaveGoing && f.now.Sub(before.LeaveAt) > takenWithin && !f.stopping(n.Name) {
 			// A mark alone is from a turn that broke off.
@@ -159,6 +171,11 @@ func (f *fleet) record(ctx context.Context) error {
 	return f.ledger.ForgetNodes(ctx, gone)
 }
 
+// eligible reports whether Nomad may place work on a node.
+func (f *fleet) eligible(nodeID string) bool {
+	return slices.ContainsFunc(f.sight.Nodes, func(n muster.SeenNode) bool { return n.ID == nodeID && n.Eligible })
+}
+
 // since returns when a thing that holds now began to hold; zero when it does not.
 func since(holds bool, before, now time.Time) time.Time {
 	switch {
@@ -170,15 +187,16 @@ func since(holds bool, before, now time.Time) time.Time {
 	return before
 }
 
-// vanished reports whether Nomad lists a node as down whose provider has it no
-// more. A provider that has told nothing yet knows nothing.
+// vanished reports whether Nomad is to forget a node: it is away, its provider
+// has it no more, and the launches that were on it have been told.
 func (f *fleet) vanished(n *muster.NodeSnapshot) bool {
-	if f.cluster.Provider != muster.ProviderLocal || f.report.Machines == nil || n.Ready || n.Coming {
+	i := slices.IndexFunc(f.sight.Nodes, func(s muster.SeenNode) bool { return s.ID == n.ID })
+	seen, kept := f.sight.Nodes[i], f.kept[n.ID]
+	if seen.Status != "down" && seen.Status != "disconnected" || f.report.Machines == nil || f.launches[n.ID] {
 		return false
 	}
-	i := slices.IndexFunc(f.sight.Nodes, func(s muster.SeenNode) bool { return s.ID == n.ID })
-	away := f.sight.Nodes[i].Status == "down" || f.sight.Nodes[i].Status == "disconnected"
-	return away && !slices.ContainsFunc(f.report.Machines, func(m muster.Machine) bool { return m.Name == n.Name })
+	listed := slices.ContainsFunc(f.report.Machines, func(m muster.Machine) bool { return m.Name == n.Name })
+	return kept.Fate != muster.FateHere || !listed && !kept.AwaySince.IsZero() && f.now.Sub(kept.AwaySince) > usableAgain
 }
 
 // leave marks the nodes that may go, makes them ineligible, and returns those on
@@ -188,7 +206,7 @@ func (f *fleet) leave(ctx context.Context) (leaving []muster.NodeRecord, err err
 	for _, n := range f.nodes {
 		r := f.kept[n.ID]
 		switch {
-		case r.Leave != muster.LeaveNot || r.ID == "":
+		case r.Leave != muster.LeaveNot || r.ID == "" || !r.EvictAt.IsZero() || r.Fate != muster.FateHere:
 			continue
 		case slices.Contains(f.scale.Spare, n.ID):
 			r.Reason = fmt.Sprintf("idle for %s", f.now.Sub(n.IdleSince).Round(time.Second))

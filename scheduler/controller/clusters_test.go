@@ -45,6 +45,8 @@ func TestIdleNodeLeaves(t *testing.T) {
 			// Its provider takes it: Nomad loses it, and the provider has it no more.
 			l.engine.sight.Nodes[0].Status = "down"
 			l.ledger.report = &muster.MachineReport{Machines: []muster.Machine{}}
+			n.Fate = muster.FateGone
+			l.ledger.nodes["n"] = n
 		})
 		l.Wake()
 		l.after(5*time.Second, func() {

@@ -224,6 +224,12 @@ func (g *termLedger) Publish(_ context.Context, _ string, w muster.Wanted, leavi
 	return err
 }
 
+func (g *termLedger) ListRecords(context.Context) (map[string]muster.NodeRecord, error) {
+	err := g.enter()
+	defer g.mu.Unlock()
+	return maps.Clone(g.nodes), err
+}
+
 func (g *termLedger) DropCluster(context.Context, string) error {
 	err := g.enter()
 	defer g.mu.Unlock()

@@ -33,13 +33,19 @@ func (k *Controller) track(ctx context.Context, ledger muster.Ledger) (time.Dura
 	for _, n := range seen.Nodes {
 		nodes[n.ID] = n
 	}
+	var kept map[string]muster.NodeRecord
+	if len(live) > 0 {
+		if kept, err = ledger.ListRecords(ctx); err != nil {
+			return 0, err
+		}
+	}
 	var errs []error
 	for _, x := range live {
 		if !k.mayBeSeen(x.Launch.ID, seen.Sight) {
 			k.ring("look")
 			continue
 		}
-		s := &muster.Sighting{Now: time.Now(), Since: k.since, Fence: k.Fence, Nodes: nodes}
+		s := &muster.Sighting{Now: time.Now(), Since: k.since, Fence: k.Fence, Nodes: nodes, Kept: kept}
 		if c := children[childKey{x.Launch.Namespace, x.Launch.ChildID}]; c != nil {
 			s.Job, s.Allocs = c.job, c.allocs
 		}

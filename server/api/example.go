@@ -14,6 +14,7 @@ var exampleBodies = map[string]any{
 	"create-token":      map[string]any{"name": "nightly", "role": "contributor", "workspace": "vision", "expires_in": 7776000},
 	"create-cluster":    map[string]any{"name": "gpu", "provider": "local", "size": "local.gpu", "tier": "low_priority", "min": 0, "max": 4},
 	"update-cluster":    map[string]any{"max": 8},
+	"evict-nodes":       map[string]any{"nodes": 1, "notice_seconds": 30},
 	"put-machines":      map[string]any{"machines": []any{map[string]any{"name": "gpu-3f2a1c", "state": "running", "since": "2026-01-31T12:00:00Z"}}},
 	"create-workspace":  map[string]any{"name": "vision", "default_cluster": "gpu"},
 	"update-workspace":  map[string]any{"description": "Models that see."},

@@ -1,8 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/muster-ml/muster"
 )
@@ -39,6 +42,13 @@ func (a *API) registerFleet() {
 			}
 			return list(a.Events.ListEvents(ctx, muster.EventFilter{Cluster: in.Cluster, After: in.After}))
 		})
+	handle(a, operation{"POST", cluster + "/evictions", "evict-nodes", "Rehearse a loss: the provider takes nodes of an elastic cluster back", 202, "clusters", muster.RoleAdministrator},
+		func(ctx context.Context, in *struct {
+			InCluster
+			Body muster.EvictionRequest
+		}) (*body[*muster.EvictionAnswer], error) {
+			return ok(a.evict(ctx, in.Cluster, in.Body))
+		})
 	handle(a, operation{"GET", cluster + "/scaling", "show-scaling", "Show what the autoscaler must know of an elastic cluster; 503 while the number is not known", 200, "clusters", muster.RoleAdministrator},
 		func(ctx context.Context, in *InCluster) (*body[*muster.Scaling], error) {
 			return ok(a.Autoscaling.FindScaling(ctx, in.Cluster))
@@ -71,6 +81,37 @@ func (a *API) checkSettings(c *muster.Cluster) error {
 	}
 	c.Size = size.Name
 	return nil
+}
+
+// evict chooses nodes by chance, those with runs before the others, and announces
+// that they will be taken.
+func (a *API) evict(ctx context.Context, cluster string, q muster.EvictionRequest) (*muster.EvictionAnswer, error) {
+	c, err := a.Clusters.FindCluster(ctx, cluster)
+	if err != nil {
+		return nil, err
+	}
+	if c.Provider != muster.ProviderLocal {
+		return nil, muster.Errorf(muster.CodeRefused, "provider %s takes no nodes on demand", c.Provider).WithCure("drills work on clusters of provider local; elsewhere use the provider's own, such as AWS Fault Injection Service")
+	}
+	all, err := a.Nodes.ListNodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	usable := slices.DeleteFunc(all, func(n *muster.Node) bool { return n.Cluster != cluster || !n.Ready() })
+	rand.Shuffle(len(usable), func(i, j int) { usable[i], usable[j] = usable[j], usable[i] })
+	slices.SortStableFunc(usable, func(a, b *muster.Node) int { return cmp.Compare(len(b.Runs), len(a.Runs)) })
+	want := cmp.Or(q.Nodes, 1)
+	if len(usable) < want {
+		return nil, muster.Errorf(muster.CodeConflict, "cluster %s has %d nodes that take runs, and %d are to be taken", cluster, len(usable), want).At("nodes")
+	}
+	var ids []string
+	for _, n := range usable[:want] {
+		ids = append(ids, n.ID)
+	}
+	answer := &muster.EvictionAnswer{At: time.Now().UTC().Add(time.Duration(q.Notice))}
+	answer.Nodes, err = a.Clusters.EvictNodes(ctx, cluster, ids, answer.At, origin(ctx))
+	a.Wake()
+	return answer, err
 }
 
 // updateCluster changes a cluster.
