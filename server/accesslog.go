@@ -33,7 +33,7 @@ func (l AccessLog) Validate() error {
 // into the wrong place stays his.
 func (s *Server) logAccess(r *http.Request, q *request, a *answer, status int) {
 	mode := cmp.Or(s.AccessLog, AccessErrors)
-	if mode == AccessOff || mode == AccessErrors && status < 400 {
+	if mode == AccessOff || mode == AccessErrors && (status < 400 || status == statusHungUp) {
 		return
 	}
 	level := slog.LevelInfo

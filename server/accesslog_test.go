@@ -2,8 +2,10 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -49,5 +51,48 @@ func TestAccessLog(t *testing.T) {
 	}
 	if err := AccessLog("some").Validate(); muster.CodeOf(err) != muster.CodeInvalid {
 		t.Errorf("a mode that is none: %v", err)
+	}
+}
+
+// TestHungUp holds that a caller who no longer waits is no failure of the
+// server: the log and the metrics have 499, and nothing warns. A failure that
+// somebody hears stays one.
+func TestHungUp(t *testing.T) {
+	log := &bytes.Buffer{}
+	s := openServer(t, func(conf *Config) { conf.AccessLog, conf.Log = AccessOn, slog.New(slog.NewTextHandler(log, nil)) })
+	fails := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }
+	silent := func(http.ResponseWriter, *http.Request) {}
+	for _, c := range []struct {
+		name    string
+		handler http.HandlerFunc
+		gone    bool
+		want    string // in the log of every request
+	}{
+		{"a hold that is broken off", fails, true, "level=INFO msg=request principal=- method=POST route=none status=499"},
+		{"nothing was said yet", silent, true, "status=499"},
+		{"a failure", fails, false, "level=WARN msg=request principal=- method=POST route=none status=500"},
+		{"all is well", silent, false, "status=200"},
+	} {
+		log.Reset()
+		ctx, hangUp := context.WithCancel(t.Context())
+		if c.gone {
+			hangUp()
+		}
+		s.watched(c.handler).ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodPost, "/agent/v1/launches/a/report", nil))
+		hangUp()
+		if text := log.String(); !strings.Contains(text, c.want) {
+			t.Errorf("%s: the log has %q, want %q", c.name, text, c.want)
+		}
+	}
+	log.Reset()
+	s.AccessLog = AccessErrors
+	ctx, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	s.watched(http.HandlerFunc(fails)).ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodPut, "/", nil))
+	if log.Len() > 0 {
+		t.Errorf("among the errors is a call whose caller hung up:\n%s", log)
+	}
+	if text := get(t, s, "/metrics", nil).Body.String(); !strings.Contains(text, `muster_http_requests_total{method="POST",route="none",status="499"} 2`) {
+		t.Errorf("the metrics do not tell of two that hung up:\n%s", text)
 	}
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -43,18 +44,28 @@ func (s *Server) watched(next http.Handler) http.Handler {
 			r.Header.Set("X-Request-Id", q.id)
 		}
 		w.Header().Set("X-Request-Id", q.id)
-		a := &answer{ResponseWriter: w, open: s.metrics.streams}
+		a := &answer{ResponseWriter: w, open: s.metrics.streams, gone: func() bool { return hungUp(r) }}
 		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, q))
 		defer func() { s.answered(q, a, r) }() // a handler that gives up panics
 		next.ServeHTTP(a, r)
 	})
 }
 
+// statusHungUp stands in the log and the metrics for a call whose caller hung up
+// before it was answered: nothing failed, and nobody hears the answer.
+const statusHungUp = 499
+
+// hungUp reports whether the caller of a request no longer waits.
+func hungUp(r *http.Request) bool { return errors.Is(r.Context().Err(), context.Canceled) }
+
 // answered counts and logs a request that is answered.
 func (s *Server) answered(q *request, a *answer, r *http.Request) {
 	a.end()
 	q.route = s.route(r)
 	method, status := methodOf(r), cmp.Or(a.status, http.StatusOK)
+	if a.began.IsZero() && hungUp(r) {
+		status = statusHungUp
+	}
 	began := a.began
 	if began.IsZero() {
 		began = time.Now()
@@ -96,6 +107,7 @@ func methodOf(r *http.Request) string {
 type answer struct {
 	http.ResponseWriter
 	open interface{ Add(float64) } // counts streams
+	gone func() bool               // whether nobody waits for the answer any more
 
 	began  time.Time // when its head was sent
 	status int
@@ -107,6 +119,9 @@ type answer struct {
 func (a *answer) WriteHeader(status int) {
 	if a.began.IsZero() && status >= 200 {
 		a.began, a.status = time.Now(), status
+		if status >= 500 && a.gone() { // what was asked of others was broken off with the call
+			a.status = statusHungUp
+		}
 		if strings.HasPrefix(a.Header().Get("Content-Type"), "text/event-stream") {
 			a.stream = true
 			a.open.Add(1)

@@ -13,10 +13,11 @@ import (
 func (a *API) problem(w http.ResponseWriter, r *http.Request, err error) {
 	var e *muster.Error
 	if !errors.As(err, &e) {
+		id := r.Header.Get("X-Request-Id") // the server gives one to every request
 		if r.Context().Err() == nil {
-			a.Logger.Error("answer an agent", "method", r.Method, "path", r.URL.Path, "error", err)
+			a.Logger.Error("answer an agent", "method", r.Method, "path", r.URL.Path, "error", err, "request_id", id)
 		}
-		e = muster.Errorf(muster.CodeInternal, "the server met an error of its own; its log tells more")
+		e = muster.Errorf(muster.CodeInternal, "the server failed at this request").WithCure("its log has the cause under request id %s", id)
 	}
 	status := e.Code.Status()
 	w.Header().Set("Content-Type", "application/problem+json")
