@@ -25,6 +25,13 @@ const (
 //	PUT  /launches/{launch}/instances/{i}/parts/{sha256}/{offset}  bytes, at most MaxPart; header ContentSHA256Header of the part;
 //	                                                               then PUT of the artifact without bytes, with ?size=N, makes it of them
 //
+//	GET  /launches/{launch}/instances/{i}/checkpoint               → ArtifactPage: the files that earlier attempts have left; ?cursor=
+//	GET  /launches/{launch}/instances/{i}/checkpoint/{path...}     the bytes of one
+//	DELETE …/checkpoint/{path...}                                  forgets one that the command has removed
+//
+// A checkpoint's path is that of an artifact: see CheckpointPrefix. An instance
+// reads its own and the first instance's, and changes its own.
+//
 // A token whose launch is over, or that belongs to another launch, is
 // CodeForbidden. A claim that is refused is CodeConflict: the agent exits with
 // ExitRefused and does nothing else.

@@ -42,6 +42,9 @@ type ArtifactPage struct {
 type Artifacts interface {
 	PutArtifact(ctx context.Context, runID int64, a *Artifact) error               // replaces one of the same path; CodeForbidden once the attempt is over
 	FindArtifact(ctx context.Context, runID int64, path string) (*Artifact, error) // one that retention removed too
+	// DropArtifact forgets an artifact. One that is not there is no error;
+	// CodeForbidden once the attempt is over.
+	DropArtifact(ctx context.Context, runID int64, attempt int, path string) error
 	// ListArtifacts returns what is kept, by path, and SumArtifacts what it is in
 	// sum below each first part of a path.
 	ListArtifacts(ctx context.Context, runID int64, q ArtifactQuery) ([]*Artifact, error)

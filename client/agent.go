@@ -134,11 +134,7 @@ type File struct {
 
 // PutArtifact hands in a file.
 func (a *Agent) PutArtifact(ctx context.Context, f File) (*muster.Artifact, error) {
-	segments := strings.Split(f.Path, "/")
-	for i, s := range segments {
-		segments[i] = url.PathEscape(s)
-	}
-	path := fmt.Sprintf("instances/%d/artifacts/%s", a.config.Instance, strings.Join(segments, "/"))
+	path := fmt.Sprintf("instances/%d/artifacts/%s", a.config.Instance, escapePath(f.Path))
 	header := http.Header{muster.ContentSHA256Header: {f.SHA256}}
 	var answer muster.Artifact
 	if f.OpenAt != nil && f.Size > muster.PartSize {
@@ -152,6 +148,44 @@ func (a *Agent) PutArtifact(ctx context.Context, f File) (*muster.Artifact, erro
 		return nil, err
 	}
 	return &answer, nil
+}
+
+// Checkpoint lists the files of the instance's checkpoint folder that are kept.
+func (a *Agent) Checkpoint(ctx context.Context) (all []*muster.Artifact, err error) {
+	for cursor := ""; ; {
+		var page muster.ArtifactPage
+		path := fmt.Sprintf("instances/%d/checkpoint?cursor=%s", a.config.Instance, url.QueryEscape(cursor))
+		if err := a.decode(ctx, call{method: http.MethodGet, path: path}, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Artifacts...)
+		if cursor = page.Next; cursor == "" {
+			return all, nil
+		}
+	}
+}
+
+// OpenCheckpoint returns the bytes of one of them.
+func (a *Agent) OpenCheckpoint(ctx context.Context, path string) (io.ReadCloser, error) {
+	resp, err := a.send(ctx, call{method: http.MethodGet, path: fmt.Sprintf("instances/%d/checkpoint/%s", a.config.Instance, escapePath(path))})
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+// DropCheckpoint forgets one of them.
+func (a *Agent) DropCheckpoint(ctx context.Context, path string) error {
+	return a.decode(ctx, call{method: http.MethodDelete, path: fmt.Sprintf("instances/%d/checkpoint/%s", a.config.Instance, escapePath(path))}, nil)
+}
+
+// escapePath escapes each part of a path.
+func escapePath(path string) string {
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		segments[i] = url.PathEscape(s)
+	}
+	return strings.Join(segments, "/")
 }
 
 // putParts hands in the parts of a file that are not kept yet.

@@ -20,6 +20,21 @@ func (s *Store) PutArtifact(ctx context.Context, runID int64, a *muster.Artifact
 		a.CreatedAt = t.now
 		_, err := t.exec(ctx, `INSERT OR REPLACE INTO artifacts (run_id, path, size, sha256, attempt, instance, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 			runID, a.Path, a.Size, a.SHA256, a.Attempt, a.Instance, micros(a.CreatedAt))
+		if err != nil || !strings.HasPrefix(a.Path, muster.CheckpointPrefix(a.Instance)) {
+			return err
+		}
+		_, err = t.exec(ctx, `UPDATE attempts SET checkpoint_at = ? WHERE run_id = ? AND number = ?`, micros(t.now), runID, a.Attempt)
+		return err
+	})
+}
+
+// DropArtifact forgets the row of an artifact.
+func (s *Store) DropArtifact(ctx context.Context, runID int64, attempt int, path string) error {
+	return s.inTx(ctx, "drop artifact", func(t *tx) error {
+		if err := t.fence(ctx, runID, attempt); err != nil {
+			return err
+		}
+		_, err := t.exec(ctx, `DELETE FROM artifacts WHERE run_id = ? AND path = ?`, runID, path)
 		return err
 	})
 }

@@ -36,6 +36,7 @@ type agent struct {
 	folder     *folder
 	inputs     map[string]string // what the command reads for them
 	outputs    map[string]string
+	saved      *checkpoint
 	shipping   sync.WaitGroup // logs and metrics
 	unshipped  atomic.Pointer[failure]
 	hurried    atomic.Bool // Nomad has signalled, and kills soon
@@ -199,6 +200,12 @@ func (a *agent) prepare(ctx context.Context) error {
 	if err := a.makeOutputs(); err != nil {
 		return err
 	}
+	a.saved = &checkpoint{agent: a, known: map[string]stamp{}}
+	if a.assignment.Attempt > 1 {
+		if err := a.saved.restore(ctx); err != nil {
+			return err
+		}
+	}
 	if a.assignment.InstanceCount < 2 {
 		return context.Cause(ctx)
 	}
@@ -217,6 +224,11 @@ func (a *agent) upload(life context.Context, res *muster.Result) {
 	a.shipping.Wait()
 	if life.Err() != nil {
 		return
+	}
+	if a.saved != nil {
+		if err := a.saved.save(life, true); err != nil {
+			a.notUploaded(err, res)
+		}
 	}
 	if err := a.uploadOutputs(life); err != nil {
 		a.notUploaded(err, res)

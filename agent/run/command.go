@@ -64,6 +64,7 @@ func (a *agent) command(life, work context.Context) *muster.Result {
 	a.keepShipping("metrics", func() error {
 		return (&metricFile{file: file, send: metrics.Send, note: a.reporter.note}).tail(life, p.ended)
 	})
+	a.shipping.Go(func() { a.saved.keep(life, p.ended) })
 	a.shipping.Go(func() { a.renewToken(token, p.ended) })
 	early := a.await(life, work, p)
 	return a.result(p, early, memory)

@@ -27,6 +27,7 @@ const (
 	partInputs  = "inputs"
 	partOutputs = "outputs"
 	partSpool   = "spool"
+	partSaved   = "checkpoint"
 	partTmp     = "tmp"
 	partBin     = "bin"
 	partMetrics = "metrics.jsonl"
@@ -90,7 +91,7 @@ func (f *folder) makeParts() error {
 		users bool // belongs to the run-as user
 		mode  fs.FileMode
 	}{
-		{partWork, true, 0o700}, {partOutputs, true, 0o700}, {partTmp, true, 0o700},
+		{partWork, true, 0o700}, {partOutputs, true, 0o700}, {partSaved, true, 0o700}, {partTmp, true, 0o700},
 		{partInputs, false, 0o750}, {partBin, false, 0o750}, {partSpool, false, 0o700},
 	} {
 		dir := filepath.Join(f.host, p.name)

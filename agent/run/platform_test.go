@@ -186,7 +186,7 @@ func (p *platform) Claim(_ context.Context, a *muster.Allocation, boot string, n
 	}
 	p.notes = notes
 	p.launch.Instances[0].AllocID, p.launch.Instances[0].BootID = a.ID, boot
-	return &muster.Assignment{Launch: "launch1", Workspace: "default", Experiment: "iris", ExperimentID: "5", Run: "brave-otter", Attempt: 1,
+	return &muster.Assignment{Launch: "launch1", Workspace: "default", Experiment: "iris", ExperimentID: "5", Run: "brave-otter", Attempt: p.launch.Attempt,
 		InstanceCount: max(p.gang, 1), Group: "main", Spec: p.spec}, nil
 }
 
@@ -207,9 +207,6 @@ func (p *platform) PutArtifact(_ context.Context, _ int64, a *muster.Artifact) e
 	defer p.mu.Unlock()
 	p.files[a.Path] = a
 	return nil
-}
-func (p *platform) FindArtifact(context.Context, int64, string) (*muster.Artifact, error) {
-	return nil, nil
 }
 func (p *platform) List(_ context.Context, prefix string) iter.Seq2[muster.Blob, error] {
 	p.mu.Lock()
@@ -234,8 +231,29 @@ func (p *platform) Delete(_ context.Context, key string) error {
 	delete(p.blobs, key)
 	return nil
 }
-func (p *platform) ListArtifacts(context.Context, int64, muster.ArtifactQuery) ([]*muster.Artifact, error) {
-	return nil, nil
+func (p *platform) FindArtifact(_ context.Context, _ int64, path string) (*muster.Artifact, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if a := p.files[path]; a != nil {
+		return a, nil
+	}
+	return nil, muster.Errorf(muster.CodeNotFound, "there is no file %s", path)
+}
+func (p *platform) DropArtifact(_ context.Context, _ int64, _ int, path string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.files, path)
+	return nil
+}
+func (p *platform) ListArtifacts(_ context.Context, _ int64, q muster.ArtifactQuery) (all []*muster.Artifact, _ error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, path := range slices.Sorted(maps.Keys(p.files)) {
+		if strings.HasPrefix(path, q.Prefix) && path > q.After && len(all) < q.Limit {
+			all = append(all, p.files[path])
+		}
+	}
+	return all, nil
 }
 func (p *platform) SumArtifacts(context.Context, int64) (map[string]muster.OutputSum, error) {
 	return nil, nil
@@ -307,7 +325,7 @@ func (p *platform) log(stream muster.Stream) string {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	id := muster.LogID{RunID: 7, Attempt: 1, Stream: stream}
+	id := muster.LogID{RunID: 7, Attempt: p.launch.Attempt, Stream: stream}
 	var text []byte
 	for {
 		chunk, ok := p.blobs[id.ChunkKey(int64(len(text)))]
@@ -335,7 +353,7 @@ func (p *platform) file(name string) string {
 	if p.files[name] == nil {
 		return "(none)"
 	}
-	return string(p.blobs[muster.ArtifactKey(7, 1, 0, name)])
+	return string(p.blobs[muster.ArtifactKey(7, p.files[name].Attempt, 0, name)])
 }
 
 // fileNames lists the artifacts.

@@ -96,7 +96,8 @@ func (a *agent) addIdentity(vars map[string]string) {
 		"MUSTER_ATTEMPT": strconv.Itoa(as.Attempt), "MUSTER_LAUNCH": as.Launch,
 		"MUSTER_INSTANCE": strconv.Itoa(as.Instance), "AZUREML_CR_NODE_RANK": strconv.Itoa(as.Instance), "AZ_BATCHAI_TASK_INDEX": strconv.Itoa(as.Instance),
 		"AZUREML_NODE_COUNT": strconv.Itoa(as.InstanceCount), "AZ_BATCHAI_NUM_GPUS": strconv.Itoa(as.GPUs),
-		"MUSTER_METRICS_FILE": a.folder.path(partMetrics),
+		"MUSTER_CHECKPOINT_DIR": a.folder.path(partSaved),
+		"MUSTER_METRICS_FILE":   a.folder.path(partMetrics),
 	})
 	if as.TraceParent != "" {
 		vars["TRACEPARENT"], vars["OTEL_EXPORTER_OTLP_ENDPOINT"] = as.TraceParent, as.OTLPEndpoint

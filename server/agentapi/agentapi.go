@@ -80,6 +80,9 @@ func New(s Services) *API {
 	a.mux.HandleFunc("GET "+launch+"instances/{i}/parts/{sha256}", a.handleWork(a.listParts))
 	a.mux.HandleFunc("PUT "+launch+"instances/{i}/parts/{sha256}/{offset}", a.handleWork(a.putPart))
 	a.mux.HandleFunc("PUT "+launch+"instances/{i}/artifacts/{path...}", a.handleWork(a.putArtifact))
+	a.mux.HandleFunc("GET "+launch+"instances/{i}/checkpoint", a.handleWork(a.listCheckpoint))
+	a.mux.HandleFunc("GET "+launch+"instances/{i}/checkpoint/{path...}", a.handleWork(a.serveCheckpoint))
+	a.mux.HandleFunc("DELETE "+launch+"instances/{i}/checkpoint/{path...}", a.handleWork(a.dropCheckpoint))
 	a.mux.HandleFunc("/agent/v1/", a.handleUnknown)
 	return a
 }

@@ -2,10 +2,13 @@ package agentapi_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -32,6 +35,10 @@ func routes(launch string, i int) []route {
 		{"GET", base + "uploads/" + digest(launch+" code"), ""},
 		{"PUT", fmt.Sprintf("%sinstances/%d/logs/stdout/0", base, i), "line\n"},
 		{"PUT", fmt.Sprintf("%sinstances/%d/artifacts/outputs/m", base, i), "model"},
+		{"PUT", fmt.Sprintf("%sinstances/%d/artifacts/checkpoint/c", base, i), "saved"},
+		{"GET", fmt.Sprintf("%sinstances/%d/checkpoint", base, i), ""},
+		{"GET", fmt.Sprintf("%sinstances/%d/checkpoint/checkpoint/c", base, i), ""},
+		{"DELETE", fmt.Sprintf("%sinstances/%d/checkpoint/checkpoint/c", base, i), ""},
 		{"GET", fmt.Sprintf("%sinstances/%d/parts/%s", base, i, digest("large")), ""},
 		{"PUT", fmt.Sprintf("%sinstances/%d/parts/%s/0", base, i, digest("large")), "part"},
 		{"PUT", fmt.Sprintf("%sinstances/%d/artifacts/outputs/report", base, i), "not the route of that name"},
@@ -101,6 +108,23 @@ func TestIdentityCached(t *testing.T) {
 	}
 	if m.checks != 2 {
 		t.Errorf("%d checks, want 2", m.checks)
+	}
+}
+
+// TestFailureLogged holds that an error that the caller is not shown is in the
+// log with what failed, and that both name the request.
+func TestFailureLogged(t *testing.T) {
+	log := &bytes.Buffer{}
+	m, _, server := door(t, func(s *agentapi.Services) { s.Logger = slog.New(slog.NewTextHandler(log, nil)) })
+	m.down = errors.New("write the launch: disk full")
+	status, body := ask(t, server, "a0", "POST", "launches/a/report", `{}`, "X-Request-Id", "request-1")
+	if status != 500 || !strings.Contains(body, "request-1") || strings.Contains(body, "disk") {
+		t.Errorf("%d %s", status, body)
+	}
+	for _, want := range []string{"path=/agent/v1/launches/a/report", `error="write the launch: disk full"`, "request_id=request-1"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %s:\n%s", want, log)
+		}
 	}
 }
 

@@ -146,7 +146,11 @@ func (a *API) serveUpload(w http.ResponseWriter, r *http.Request, c *caller) err
 	if !names(&run.Spec, sum) {
 		return muster.Errorf(muster.CodeForbidden, "the run does not name the upload %.12s", sum)
 	}
-	key := muster.UploadKey(run.WorkspaceID, sum)
+	return a.serveBlob(w, r, muster.UploadKey(run.WorkspaceID, sum))
+}
+
+// serveBlob gives the bytes at a key.
+func (a *API) serveBlob(w http.ResponseWriter, r *http.Request, key string) error {
 	size, err := a.Blobs.Size(r.Context(), key)
 	if err != nil {
 		return err

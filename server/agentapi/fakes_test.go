@@ -138,11 +138,29 @@ func (m *memory) PutArtifact(_ context.Context, runID int64, a *muster.Artifact)
 	m.files[a.Path] = a
 	return nil
 }
-func (m *memory) FindArtifact(context.Context, int64, string) (*muster.Artifact, error) {
-	return nil, nil
+func (m *memory) FindArtifact(_ context.Context, _ int64, path string) (*muster.Artifact, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if a := m.files[path]; a != nil {
+		return a, nil
+	}
+	return nil, muster.Errorf(muster.CodeNotFound, "there is no file %s", path)
 }
-func (m *memory) ListArtifacts(context.Context, int64, muster.ArtifactQuery) ([]*muster.Artifact, error) {
-	return nil, nil
+func (m *memory) DropArtifact(_ context.Context, _ int64, _ int, path string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.files, path)
+	return nil
+}
+func (m *memory) ListArtifacts(_ context.Context, _ int64, q muster.ArtifactQuery) (all []*muster.Artifact, _ error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, path := range slices.Sorted(maps.Keys(m.files)) {
+		if strings.HasPrefix(path, q.Prefix) && path > q.After && len(all) < q.Limit {
+			all = append(all, m.files[path])
+		}
+	}
+	return all, nil
 }
 func (m *memory) SumArtifacts(context.Context, int64) (map[string]muster.OutputSum, error) {
 	return nil, nil
