@@ -1,7 +1,7 @@
 # All targets work without root, and in a folder with a blank in its name.
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz schemathesis help build build-race engines engines-two demo test test-gpu bench check fmt clean prerequisites
+.PHONY: fuzz schemathesis help build build-race engines demo test test-gpu bench check fmt clean prerequisites
 
 # The main module's packages: what lies below tools is modules of their own.
 GO = go
@@ -16,10 +16,11 @@ help: ## print this list
 prerequisites:
 	@tools/prerequisites
 
-build: prerequisites ## build bin/muster, bin/muster-agent and bin/muster-device
+build: prerequisites ## build bin/muster, bin/muster-agent, bin/muster-device and bin/muster-autoscaler
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/muster ./cmd/muster
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags='-s -w' -o bin/muster-agent ./cmd/muster-agent
 	CGO_ENABLED=1 $(NVML) $(GO) build -buildvcs=false -trimpath -ldflags='-s -w' -o bin/muster-device ./cmd/muster-device
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/muster-autoscaler ./cmd/muster-autoscaler
 
 build-race: build
 	$(GO) build -buildvcs=false -race -o bin/muster-race ./cmd/muster
@@ -27,13 +28,10 @@ build-race: build
 engines: build ## build Nomad, Consul and the Nomad Autoscaler where they are missing (once, 7 to 17 minutes)
 	@bin/muster dev engines --tools tools
 
-engines-two: build
-	@bin/muster dev engines --tools tools nomad consul
-
-demo: engines-two ## start the platform, train a model on it, show the results, stop it
+demo: engines ## start the platform, train a model on it, show the results, stop it
 	bin/muster dev --data-dir .cache/demo -- examples/iris/demo
 
-test: engines-two build-race ## run every test, with the race detector
+test: engines build-race ## run every test, with the race detector
 	$(NVML) $(GO) test -race -timeout=20m ./...
 
 test-gpu: ## test muster-device with the NVIDIA GPU of this machine; fails where there is none
@@ -47,7 +45,7 @@ schemathesis:
 fuzz: schemathesis ## ask the API what its description allows, and what it does not (needs Python and PyPI once)
 	MUSTER_FUZZ_EXAMPLES=100 CI=1 $(GO) test -count=1 -timeout=20m -run TestSchemathesis -v ./server/api
 
-bench: engines-two ## measure Muster beside what it stands on, and print the tables of docs/performance.md
+bench: engines ## measure Muster beside what it stands on, and print the tables of docs/performance.md
 	$(GO) test -timeout=30m -run='^$$' -bench=BenchmarkPlatform -benchtime=1x ./e2e
 
 check: prerequisites ## gofmt, vet, staticcheck, tidy, layout, links of the documents, the reference of the commands

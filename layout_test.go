@@ -44,6 +44,11 @@ var rooms = []struct {
 	{"cmd/muster-agent", []string{"agent/run"}},
 	{"plugin", nil},
 	{"cmd/muster-device", []string{"plugin"}},
+	{"autoscaler", []string{".", "client"}},
+	{"autoscaler/apm", []string{".", "client", "autoscaler"}},
+	{"autoscaler/target", []string{".", "client", "engines", "autoscaler"}},
+	{"autoscaler/policy", []string{".", "client", "engines", "autoscaler"}},
+	{"cmd/muster-autoscaler", []string{"autoscaler/apm", "autoscaler/target", "autoscaler/policy"}},
 }
 
 // doors lists, for a dependency, the only rooms that may import it. The longest
@@ -73,6 +78,7 @@ var doors = map[string][]string{
 	"github.com/hashicorp/nomad/plugins/device/proto":         {"plugin"},
 	"github.com/hashicorp/nomad/plugins/shared/structs/proto": {"plugin"},
 	"github.com/hashicorp/nomad/plugins/shared/hclspec":       {"plugin"},
+	"github.com/hashicorp/nomad-autoscaler":                   {"autoscaler"},
 	"github.com/hashicorp/go-plugin":                          {"plugin", "autoscaler"},
 	"github.com/hashicorp/go-hclog":                           {"plugin", "autoscaler"},
 	"github.com/hashicorp/go-msgpack/v2":                      {"plugin"},

@@ -36,9 +36,10 @@ func (p *Platform) close() error {
 	}
 	var errs []error
 	if p.state != nil {
+		p.stop(Autoscaler)
 		errs = append(errs, p.drain())
 		p.stop(Server)
-		p.stopNodes()
+		errs = append(errs, p.stopNodes())
 		p.stop(Nomad)
 		p.stop(Consul)
 		for _, n := range p.nodes {
@@ -77,10 +78,21 @@ func (p *Platform) drain() error {
 		case <-ctx.Done():
 		}
 	}()
+	machines, err := p.machines()
+	if err != nil {
+		return err
+	}
 	var wait sync.WaitGroup
 	errs := make([]error, len(p.nodes))
 	for i, n := range p.nodes {
 		wait.Go(func() { errs[i] = p.drainNode(ctx, n) })
+	}
+	for _, m := range machines {
+		wait.Go(func() {
+			if node, err := p.nomad.ReadyNode(ctx, m.Name); err == nil && m.Alive() {
+				p.empty(ctx, node)
+			}
+		})
 	}
 	wait.Wait()
 	return errors.Join(errs...)
@@ -102,28 +114,34 @@ func (p *Platform) drainNode(ctx context.Context, n Node) error {
 	if err := p.state.setHome(n.Name, h); err != nil {
 		return err
 	}
+	p.empty(ctx, node)
+	return nil
+}
+
+// empty drains a node and waits until the work on it has ended. What does not end
+// in time is killed later.
+func (p *Platform) empty(ctx context.Context, node engines.Node) {
 	if err := p.nomad.Drain(ctx, node.ID); err != nil {
-		return nil
+		return
 	}
-	tell := time.AfterFunc(tellAfter, func() { p.say("stopping the runs on node %s: they start anew with the next start", n.Name) })
+	tell := time.AfterFunc(tellAfter, func() { p.say("stopping the runs on node %s: they start anew with the next start", node.Name) })
 	defer tell.Stop()
 	for {
 		busy, err := p.nomad.Busy(ctx, node.ID)
 		if err != nil {
-			return nil
+			return
 		}
 		if busy == 0 {
 			break
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 	tell.Stop()
 	p.nomad.Forget(ctx, node.ID)
-	return nil
 }
 
 // stop stops the named process, if there is one.
@@ -133,11 +151,13 @@ func (p *Platform) stop(name string) {
 	}
 }
 
-// stopNodes stops all nodes at once.
-func (p *Platform) stopNodes() {
+// stopNodes stops all nodes at once, machines among them.
+func (p *Platform) stopNodes() error {
 	var wait sync.WaitGroup
 	for _, n := range p.nodes {
 		wait.Go(func() { p.stop(NodeProcess(n.Name)) })
 	}
+	err := p.stopMachines()
 	wait.Wait()
+	return err
 }

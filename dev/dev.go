@@ -22,6 +22,8 @@ type Config struct {
 	Nodes          []Node        // none stands for one of node pool "local"
 	HeartbeatGrace time.Duration // how long a node may be silent; 0 is 10 s
 	ServerArgs     []string      // more flags for the Muster server
+	Autoscaler     string        // path of muster-autoscaler; "" for a platform whose clusters do not grow
+	DevicePlugin   string        // path of muster-device, for machines with simulated devices; may be ""
 	Out            io.Writer     // takes lines on what happens; may be nil
 }
 
@@ -36,9 +38,10 @@ type Node struct {
 // The names of the platform's processes, as Status shows them and Kill,
 // Restart, Start and Pid take them. A node's is that of NodeProcess.
 const (
-	Consul = "consul"
-	Nomad  = "nomad"
-	Server = "server"
+	Consul     = "consul"
+	Nomad      = "nomad"
+	Server     = "server"
+	Autoscaler = "autoscaler"
 )
 
 // NodeProcess returns the name of a node's process.

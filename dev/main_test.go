@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/muster-ml/muster/autoscaler"
 	"github.com/muster-ml/muster/dev"
 )
 
@@ -23,6 +24,14 @@ import (
 const asPlatform = "MUSTER_TEST_PLATFORM"
 
 func TestMain(m *testing.M) {
+	switch {
+	case filepath.Base(os.Args[0]) == autoscaler.Driver:
+		runAutoscaler(os.Args[1:])
+		return
+	case len(os.Args) > 1 && os.Args[1] == playServer:
+		runServer(os.Args[2:])
+		return
+	}
 	if folder := os.Getenv(asPlatform); folder != "" {
 		runPlatform(folder)
 		return
@@ -33,7 +42,11 @@ func TestMain(m *testing.M) {
 // runPlatform opens a platform, tells its Nomad address, and closes it when its
 // input ends.
 func runPlatform(folder string) {
-	p, err := dev.Open(context.Background(), dev.Config{DataDir: folder, HeartbeatGrace: 2 * time.Second, Out: os.Stderr})
+	c := dev.Config{DataDir: folder, HeartbeatGrace: 2 * time.Second, Out: os.Stderr}
+	if program := os.Getenv(withAutoscaler); program != "" {
+		c.Command, c.Autoscaler = []string{os.Args[0], playServer}, program
+	}
+	p, err := dev.Open(context.Background(), c)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -2,11 +2,7 @@ package dev
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,10 +11,6 @@ import (
 	"github.com/muster-ml/muster"
 	"github.com/muster-ml/muster/engines"
 )
-
-// elsewhere holds the folders of root's nodes when their data folder lies where
-// the user that runs are cannot get to, such as in root's home.
-const elsewhere = "/var/lib/muster/dev"
 
 // AddNode starts a node. One of this name that an earlier start left goes on,
 // and the work on it.
@@ -76,24 +68,17 @@ func (p *Platform) claimNode(n Node) (index int, err error) {
 	return len(p.nodes) - 1, nil
 }
 
-// maxWork is the longest path of a node's Muster folder.
-const maxWork = 1024
-
 // settle makes the folders of a node. Where they lie is remembered: its running
 // tasks know them by these names.
 func (p *Platform) settle(n Node) (home, error) {
 	h, known := p.state.homeOf(n.Name)
 	if !known {
-		h.Folder = filepath.Join(p.DataDir, "nodes", n.Name)
-		if os.Getuid() == 0 && !engines.Traversable(p.DataDir) {
-			h.Folder = filepath.Join(elsewhere, shortHash(p.DataDir), n.Name)
-		}
+		h.Home = engines.NewHome(p.DataDir, p.nodeFolder(n.Name))
 	}
-	if !strings.HasPrefix(h.Folder, p.DataDir+"/") {
+	if !p.holds(h) {
 		p.say("node %s works in %s: runs are not root, and may not enter %s", n.Name, h.Folder, p.DataDir)
 	}
-	allocs, work := filepath.Join(h.Folder, "allocs"), filepath.Join(h.Folder, "muster")
-	for _, dir := range []string{filepath.Join(p.DataDir, "nodes"), p.nodeFolder(n.Name), filepath.Dir(h.Folder), h.Folder, allocs, work} {
+	for _, dir := range []string{filepath.Join(p.DataDir, "nodes"), p.nodeFolder(n.Name)} {
 		if err := os.MkdirAll(dir, 0o711); err != nil {
 			return h, fmt.Errorf("make folder of node %s: %w", n.Name, err)
 		}
@@ -101,15 +86,14 @@ func (p *Platform) settle(n Node) (home, error) {
 			return h, fmt.Errorf("open folder of node %s: %w", n.Name, err)
 		}
 	}
-	var err error
-	if h.Allocs, err = engines.Shorten(allocs, engines.MaxAllocs); err != nil {
-		return h, err
-	}
-	if h.Work, err = engines.Shorten(work, maxWork); err != nil {
+	if err := h.Make(); err != nil {
 		return h, err
 	}
 	return h, p.state.setHome(n.Name, h)
 }
+
+// holds reports whether a home lies in the data folder.
+func (p *Platform) holds(h home) bool { return strings.HasPrefix(h.Folder, p.DataDir+"/") }
 
 // nodeFolder holds a node's configuration and what its client remembers.
 func (p *Platform) nodeFolder(name string) string { return filepath.Join(p.DataDir, "nodes", name) }
@@ -121,59 +105,13 @@ func (p *Platform) clearNode(name string) error {
 	if !known {
 		return nil
 	}
-	if err := engines.KillTasks(h.Allocs); err != nil {
-		return err
-	}
-	if err := engines.Unmount(h.Folder); err != nil {
-		return err
-	}
-	allocs := filepath.Join(h.Folder, "allocs")
-	if err := os.RemoveAll(allocs); err != nil {
+	if err := h.Clear(); err != nil {
 		return fmt.Errorf("clear node %s: %w", name, err)
 	}
-	if h.Allocs != "" {
-		if err := engines.RemoveShort(allocs, h.Allocs); err != nil {
-			return err
-		}
-	}
-	if h.Work != "" {
-		if err := engines.RemoveShort(filepath.Join(h.Folder, "muster"), h.Work); err != nil {
-			return err
-		}
-	}
-	if strings.HasPrefix(h.Folder, elsewhere+"/") {
-		removeEmpty(h.Folder, filepath.Dir(elsewhere))
-		if _, err := os.Stat(h.Folder); err == nil {
-			p.say("node %s keeps in %s what could not be sent", name, h.Folder)
-		}
+	if _, err := os.Stat(h.Folder); err == nil && !p.holds(h) {
+		p.say("node %s keeps in %s what could not be sent", name, h.Folder)
 	}
 	return nil
-}
-
-// removeEmpty removes the empty folders below a folder, itself, and those above
-// it up to and with the last.
-func removeEmpty(folder, last string) {
-	var below []string
-	filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			below = append(below, path)
-		}
-		return nil
-	})
-	for _, dir := range slices.Backward(below) {
-		os.Remove(dir)
-	}
-	for dir := folder; strings.HasPrefix(dir, last); dir = filepath.Dir(dir) {
-		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return
-		}
-	}
-}
-
-// shortHash names a folder in few letters.
-func shortHash(folder string) string {
-	sum := sha256.Sum256([]byte(folder))
-	return hex.EncodeToString(sum[:])[:10]
 }
 
 // escapeGlob quotes what filepath.Glob would not take literally.

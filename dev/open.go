@@ -81,13 +81,19 @@ func (p *Platform) open(ctx context.Context) error {
 		together.Go(func() error { return p.AddNode(ctx, n) })
 	}
 	if len(p.config.Command) > 0 {
-		together.Go(func() error { return p.startServer(ctx) })
+		together.Go(func() error {
+			if err := p.startServer(ctx); err != nil || p.config.Autoscaler == "" {
+				return err
+			}
+			return p.startAutoscaler(ctx)
+		})
 	}
 	return together.Wait()
 }
 
 // stopLeftovers ends the processes that outlived a crash, but not the tasks of
-// nodes that come back, and takes away what is left of nodes that do not.
+// nodes that come back, and takes away what is left of nodes that do not. Machines
+// go on where there will be an autoscaler again.
 func (p *Platform) stopLeftovers() error {
 	var notes []string
 	for _, pattern := range []string{"*/process.json", "nodes/*/process.json"} {
@@ -112,6 +118,9 @@ func (p *Platform) stopLeftovers() error {
 				return err
 			}
 		}
+	}
+	if p.config.Autoscaler == "" || len(p.config.Command) == 0 {
+		return p.stopMachines()
 	}
 	return nil
 }

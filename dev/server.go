@@ -59,8 +59,12 @@ type refused struct {
 
 func (r refused) Error() string { return r.text }
 
-// create posts a thing; one that is there already will do.
+// create posts a thing; one that is there already will do. It looks first: a
+// start that changes nothing leaves nothing in the audit log.
 func (p *Platform) create(ctx context.Context, path string, thing map[string]string) error {
+	if p.request(ctx, "GET", path+"/"+thing["name"], nil) == nil {
+		return nil
+	}
 	err := p.request(ctx, "POST", path, thing)
 	if r, ok := err.(refused); ok && r.status == http.StatusConflict {
 		return nil

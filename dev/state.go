@@ -25,9 +25,7 @@ type state struct {
 
 // home is where a node works.
 type home struct {
-	Folder  string `json:"folder"`            // holds the two folders of allocations and of agents
-	Allocs  string `json:"allocs"`            // the name under which Nomad knows the folder of allocations
-	Work    string `json:"work"`              // the name under which agents know theirs
+	engines.Home
 	Drained string `json:"drained,omitempty"` // the id under which it was taken out of service
 }
 

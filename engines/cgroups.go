@@ -154,6 +154,17 @@ func removeGroup(group string) error {
 	return nil
 }
 
+// drop removes the groups of an allocation whose tasks are dead: only a client
+// that ends them itself does so. One that is not empty stays.
+func (c Cgroups) drop(alloc string) {
+	for _, pattern := range []string{"*/nomad", "*/nomad/share", "*/nomad/reserve", "nomad.slice/share.slice", "nomad.slice/reserve.slice"} {
+		groups, _ := filepath.Glob(filepath.Join(c.Root, pattern, alloc+".*"))
+		for _, group := range groups {
+			os.Remove(group)
+		}
+	}
+}
+
 // nomadRuns reports whether a Nomad agent runs on this machine.
 func nomadRuns() (bool, error) {
 	found := false

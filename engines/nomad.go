@@ -20,6 +20,15 @@ type NomadServer struct {
 	HeartbeatGrace time.Duration // how long a node may be silent; 0 is 10 s
 	Issuer         string        // of workload identities; may be ""
 	Consul         string        // URL; may be ""
+	Addrs          []string      // for RPC, of servers of which no more is known; none stands for RPCPort
+}
+
+// rpc lists the addresses at which clients find it.
+func (s NomadServer) rpc() []string {
+	if len(s.Addrs) > 0 {
+		return s.Addrs
+	}
+	return []string{fmt.Sprintf("127.0.0.1:%d", s.RPCPort)}
 }
 
 // URL returns the address of its API.
@@ -27,22 +36,29 @@ func (s NomadServer) URL() string { return loopback(s.HTTPPort) }
 
 // NomadClient is one Nomad client, a node, on this machine.
 type NomadClient struct {
-	Program  string // path of the program
-	Name     string
-	Pool     string
-	Dir      string // its folder: configuration and state
-	Allocs   string // folder of allocations: at most MaxAllocs bytes long
-	Work     string // what agents find as meta "muster_dir"
-	Log      string
-	HTTPPort int
-	Server   NomadServer
-	Index    int // counts the nodes of this machine: each has its own ports for tasks
-	MHz      int // what it offers; 0 is what the machine has
-	MiB      int
+	Program   string // path of the program
+	Name      string
+	Pool      string
+	Dir       string // its folder: configuration and state
+	Allocs    string // folder of allocations: at most MaxAllocs bytes long
+	Work      string // what agents find as meta "muster_dir"
+	Log       string
+	HTTPPort  int
+	Server    NomadServer
+	Index     int // counts the nodes of this machine: each has its own ports for tasks
+	MHz       int // what it offers; 0 is what the machine has
+	MiB       int
+	Reserved  int               // MiB of these that no task gets
+	Meta      map[string]string // besides "muster_dir"
+	PluginDir string            // folder of Nomad plugins; may be ""
+	Plugins   string            // plugin blocks for them
 }
 
+// taskRanges is how many nodes of one machine have ports for tasks of their own.
+const taskRanges = 24
+
 // FirstTaskPort is the first port that this node gives to a task.
-func (c NomadClient) FirstTaskPort() int { return 20000 + c.Index%24*500 }
+func (c NomadClient) FirstTaskPort() int { return 20000 + c.Index%taskRanges*500 }
 
 // LastTaskPort is the last one.
 func (c NomadClient) LastTaskPort() int { return c.FirstTaskPort() + 499 }
@@ -93,6 +109,9 @@ var nomadClientConfig = template.Must(template.New("").Parse(`name              
 data_dir             = {{printf "%q" .Data}}
 bind_addr            = "127.0.0.1"
 disable_update_check = true
+{{- with .PluginDir}}
+plugin_dir           = {{printf "%q" .}}
+{{- end}}
 
 # Only http is listened on: a client has the two others in name only.
 ports {
@@ -107,7 +126,7 @@ advertise {
 
 client {
   enabled          = true
-  servers          = ["127.0.0.1:{{.Server.RPCPort}}"]
+  servers          = [{{range $i, $addr := .Servers}}{{if $i}}, {{end}}{{printf "%q" $addr}}{{end}}]
   node_pool        = {{printf "%q" .Pool}}
   alloc_dir        = {{printf "%q" .Allocs}}
   alloc_mounts_dir = {{printf "%q" .Mounts}}
@@ -122,7 +141,16 @@ client {
 
   meta {
     muster_dir = {{printf "%q" .Work}}
+{{- range $key, $value := .Meta}}
+    {{$key}} = {{printf "%q" $value}}
+{{- end}}
   }
+{{- if .Reserved}}
+
+  reserved {
+    memory = {{.Reserved}}
+  }
+{{- end}}
 
   options = {
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
@@ -156,6 +184,10 @@ consul {
   server_auto_join = false
   client_auto_join = false
 }
+{{- with .Plugins}}
+
+{{.}}
+{{- end}}
 `))
 
 // Service writes the configuration and returns the service, not started yet.
@@ -181,19 +213,15 @@ func (s NomadServer) Service() (*Service, error) {
 // not started yet. Start it when its server has a leader: one that is turned
 // away at first comes back much later.
 func (c NomadClient) Service() (*Service, error) {
-	data := filepath.Join(c.Dir, "data")
-	config, err := writeConfig(c.Dir, nomadClientConfig, struct {
-		NomadClient
-		Data, Mounts string
-	}{c, data, filepath.Join(c.Dir, "mounts")})
+	config, err := c.writeConfig()
 	if err != nil {
-		return nil, fmt.Errorf("write configuration of node %s: %w", c.Name, err)
+		return nil, err
 	}
 	return &Service{
 		Command: Command{Name: "node " + c.Name, Argv: []string{c.Program, "agent", "-config", config}, Log: c.Log, Note: filepath.Join(c.Dir, "process.json")},
 		Ready: func(ctx context.Context) error {
 			// The server takes a dead client for ready until its heartbeat is missed.
-			if err := call(ctx, "GET", loopback(c.HTTPPort)+"/v1/agent/health?type=client", nil, nil); err != nil {
+			if err := c.answers(ctx); err != nil {
 				return err
 			}
 			_, err := c.Server.ReadyNode(ctx, c.Name)
@@ -201,6 +229,24 @@ func (c NomadClient) Service() (*Service, error) {
 		},
 		Grace: 10 * time.Second,
 	}, nil
+}
+
+// writeConfig writes the client's configuration.
+func (c NomadClient) writeConfig() (string, error) {
+	config, err := writeConfig(c.Dir, nomadClientConfig, struct {
+		NomadClient
+		Data, Mounts string
+		Servers      []string
+	}{c, filepath.Join(c.Dir, "data"), filepath.Join(c.Dir, "mounts"), c.Server.rpc()})
+	if err != nil {
+		return "", fmt.Errorf("write configuration of node %s: %w", c.Name, err)
+	}
+	return config, nil
+}
+
+// answers asks the client itself whether it is up.
+func (c NomadClient) answers(ctx context.Context) error {
+	return call(ctx, "GET", loopback(c.HTTPPort)+"/v1/agent/health?type=client", nil, nil)
 }
 
 // writeConfig writes a configuration file into the folder.

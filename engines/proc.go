@@ -124,3 +124,19 @@ func procField(pid int, name string) []byte {
 	}
 	return b
 }
+
+// arguments lists those of a process, its program first; there is always one.
+func arguments(pid int) []string {
+	return strings.Split(string(procField(pid, "cmdline")), "\x00")
+}
+
+// sessionOf returns the session of a process, 0 for one that is gone.
+func sessionOf(pid int) int {
+	stat := procField(pid, "stat")
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 4 {
+		return 0
+	}
+	session, _ := strconv.Atoi(fields[3])
+	return session
+}

@@ -15,25 +15,22 @@ import (
 // and removes the sockets of the processes with which Nomad looked after them.
 // It is for nodes whose client is gone: a running one ends its tasks itself.
 func KillTasks(allocs string) error {
-	real, err := filepath.EvalSymlinks(allocs)
-	if err != nil {
-		return nil // no folder, no tasks
-	}
-	dirs := []string{filepath.Clean(allocs) + "/", real + "/"}
+	return killAll("tasks below "+allocs, func() ([]int, error) { return tasksBelow(allocs) })
+}
+
+// killAll kills the processes that find finds, and their sockets, until it finds
+// none.
+func killAll(what string, find func() ([]int, error)) error {
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		var found []int
-		err := processes(func(pid int) {
-			if minds(pid, dirs) || works(pid, dirs) {
-				found = append(found, pid)
-			}
-		})
+		found, err := find()
 		if err != nil || len(found) == 0 {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("tasks below %s do not end: processes %v", allocs, found)
+			return fmt.Errorf("%s do not end: processes %v", what, found)
 		}
 		for _, pid := range found {
+			freeze(pid) // it makes no more sockets
 			sockets := pluginSockets(pid)
 			syscall.Kill(pid, syscall.SIGKILL)
 			for _, path := range sockets {
@@ -41,6 +38,43 @@ func KillTasks(allocs string) error {
 			}
 		}
 	}
+}
+
+// freeze stops a process where it stands, and waits a moment for that.
+func freeze(pid int) {
+	syscall.Kill(pid, syscall.SIGSTOP)
+	for range 20 {
+		stat := procField(pid, "stat")
+		if state := bytes.TrimSpace(stat[bytes.LastIndexByte(stat, ')')+1:]); len(state) == 0 || state[0] != 'R' && state[0] != 'S' {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// tasksBelow lists the processes of tasks whose allocations lie below the folder,
+// and of those that look after them.
+func tasksBelow(allocs string) ([]int, error) {
+	real, err := filepath.EvalSymlinks(allocs)
+	if err != nil {
+		return nil, nil // no folder, no tasks
+	}
+	dirs := []string{filepath.Clean(allocs) + "/", real + "/"}
+	ids := map[string]bool{}
+	entries, err := os.ReadDir(real)
+	if err != nil {
+		return nil, fmt.Errorf("list allocations: %w", err)
+	}
+	for _, e := range entries {
+		ids[e.Name()] = true
+	}
+	var found []int
+	err = processes(func(pid int) {
+		if minds(pid, dirs) || works(pid, dirs, ids) {
+			found = append(found, pid)
+		}
+	})
+	return found, err
 }
 
 // minds reports whether a process is one of Nomad's own that looks after a task
@@ -64,10 +98,14 @@ func minds(pid int, dirs []string) bool {
 	return false
 }
 
-// works reports whether a process belongs to a task below one of the folders:
-// its environment says so.
-func works(pid int, dirs []string) bool {
+// works reports whether a process belongs to a task below one of the folders, or
+// of one of the allocations: its environment says so. A task in a container or a
+// chroot knows its folder by another name.
+func works(pid int, dirs []string, allocs map[string]bool) bool {
 	for _, v := range bytes.Split(procField(pid, "environ"), []byte{0}) {
+		if id, ok := strings.CutPrefix(string(v), "NOMAD_ALLOC_ID="); ok && allocs[id] {
+			return true
+		}
 		if task, ok := strings.CutPrefix(string(v), "NOMAD_TASK_DIR="); ok {
 			for _, dir := range dirs {
 				if strings.HasPrefix(task, dir) {

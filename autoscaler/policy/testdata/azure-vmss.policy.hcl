@@ -1,0 +1,31 @@
+scaling "big-4da7b3d2" {
+  enabled = true
+  type    = "cluster"
+  min     = 0
+  max     = 4
+
+  policy {
+    cooldown             = "1s"
+    cooldown_on_scale_up = "1s"
+    evaluation_interval  = "2s"
+    on_check_error       = "fail"
+
+    check "wanted" {
+      source = "muster"
+      query  = "big"
+
+      strategy "pass-through" {}
+    }
+
+    target "azure-vmss-8d2fa056" {
+      node_drain_deadline      = "1m"
+      node_filter_ignore_drain = "true"
+      node_filter_ignore_init  = "true"
+      node_pool                = "muster-big"
+      node_purge               = "true"
+      node_selector_strategy   = "empty_ignore_system"
+      resource_group           = "rg"
+      vm_scale_set             = "nodes"
+    }
+  }
+}

@@ -1,0 +1,24 @@
+scaling "small-aab65d51" {
+  enabled = true
+  type    = "cluster"
+  min     = 0
+  max     = 4
+
+  policy {
+    cooldown             = "1s"
+    cooldown_on_scale_up = "1s"
+    evaluation_interval  = "2s"
+    on_check_error       = "fail"
+
+    check "wanted" {
+      source = "muster"
+      query  = "small"
+
+      strategy "pass-through" {}
+    }
+
+    target "muster-local" {
+      cluster = "small"
+    }
+  }
+}

@@ -1,0 +1,279 @@
+package target
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/muster-ml/muster"
+)
+
+// TestGrowAndShrink takes a cluster from 0 to 2 machines, then to 1: the one that
+// may leave goes, and no other. When the cluster is gone nothing stays.
+func TestGrowAndShrink(t *testing.T) {
+	l := open(t)
+	l.want(2)
+	names := l.reach(t, 2)
+	for _, name := range names {
+		n := l.node(t, name)
+		if !strings.HasPrefix(name, "c-") || n.Status != "ready" || n.NodePool != "pool-c" || n.NodeResources.Cpu.CpuShares != 2000 ||
+			n.NodeResources.Memory.MemoryMB != 512 || n.ReservedResources.Memory.MemoryMB != 128 {
+			t.Errorf("node %+v", n)
+		}
+		if n.Meta["muster_cluster"] != "c" || n.Meta["muster_machine"] != name || n.Meta["muster_boot"] == "" || n.Meta["muster_dir"] == "" {
+			t.Errorf("the metadata is %v", n.Meta)
+		}
+	}
+
+	// With none that may leave, nothing happens.
+	l.want(1)
+	l.agent(t)
+	looked := l.looks.Load()
+	eventually(t, "the worker has looked", func() bool { l.agent(t); return l.looks.Load() > looked+3 })
+	if r := l.last(); len(r.Machines) != 2 {
+		t.Errorf("a machine was taken that may not leave: %+v", r)
+	}
+	l.want(1, names[1])
+	if left := l.reach(t, 1); left[0] != names[0] {
+		t.Errorf("%s is left, want %s", left[0], names[0])
+	}
+
+	l.mu.Lock()
+	delete(l.scaling, "c")
+	l.mu.Unlock()
+	eventually(t, "the folder of the cluster is gone", func() bool {
+		_, err := os.Stat(filepath.Join(l.settings.Dir, "c"))
+		return os.IsNotExist(err)
+	})
+	if left := processesOf(t, l.settings.Dir); len(left) > 0 {
+		t.Errorf("processes are left: %q", left)
+	}
+}
+
+// TestVanish kills a machine's client behind the target's back: its tasks go
+// with it, the server hears of it, and another machine takes its place.
+func TestVanish(t *testing.T) {
+	l := open(t)
+	l.want(1)
+	name := l.reach(t, 1)[0]
+	task := l.job(t, "victim", name)
+	if err := syscall.Kill(l.list(t)[0].Pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the machine is gone, and reported so", func() bool {
+		return !slices.ContainsFunc(l.last().Machines, func(m muster.Machine) bool { return m.Name == name })
+	})
+	if alive(task) {
+		t.Errorf("the task lives on as process %d", task)
+	}
+	if other := l.reach(t, 1)[0]; other == name {
+		t.Errorf("machine %s is back", name)
+	}
+}
+
+// TestTargetAgain starts the target anew: it goes on with the machines that are
+// there, also with one whose client was started and not noted.
+func TestTargetAgain(t *testing.T) {
+	l := open(t)
+	l.want(2)
+	names := l.reach(t, 2)
+	pids := map[string]int{}
+	for _, m := range l.list(t) {
+		pids[m.Name] = m.Pid()
+	}
+	l.Close()
+	if err := os.Remove(filepath.Join(l.list(t)[0].Folder(), "process.json")); err != nil {
+		t.Fatal(err)
+	}
+	l.mu.Lock()
+	l.reports = map[string][]muster.MachineReport{}
+	l.mu.Unlock()
+	l.restart(t)
+	if now := l.reach(t, 2); !slices.Equal(now, names) {
+		t.Errorf("machines %q were %q", now, names)
+	}
+	for _, m := range l.list(t) {
+		if m.Pid() != pids[m.Name] {
+			t.Errorf("machine %s is process %d, and was %d", m.Name, m.Pid(), pids[m.Name])
+		}
+	}
+	// While one target works on the folder, a second one only waits.
+	second := New(l.logger())
+	defer second.Close()
+	if err := second.SetConfig(l.settings.Map()); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := second.Status(map[string]string{ClusterKey: "c"}); err != nil || s.Ready {
+		t.Errorf("a second target says %+v, %v", s, err)
+	}
+}
+
+// TestFaults makes the provider fail, be slow, and start what never gets ready.
+func TestFaults(t *testing.T) {
+	l := open(t)
+	fault := func(f Faults) {
+		t.Helper()
+		b, err := json.Marshal(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(l.settings.Dir, "c", faultsFile)
+		if err := os.MkdirAll(filepath.Dir(file), 0o711); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fault(Faults{Fail: muster.FailQuota, Message: "no more than 0 of local.tiny"})
+	l.want(1)
+	eventually(t, "two tries have failed", func() bool { l.agent(t); f := l.last().Failure; return f != nil && f.Tries >= 2 })
+	if f := l.last().Failure; f.Kind != muster.FailQuota || f.Message != "no more than 0 of local.tiny" || f.Until.Sub(f.Since) < 2*time.Second {
+		t.Errorf("the failure is %+v", f)
+	}
+	fault(Faults{Slow: 1})
+	eventually(t, "a machine is ordered, and its client not started", func() bool {
+		l.agent(t)
+		return l.told(func(r muster.MachineReport) bool { return len(r.Machines) == 1 && r.Machines[0].State == starting }) && len(l.list(t)) == 1 && !l.list(t)[0].Started
+	})
+	l.reach(t, 1)
+	eventually(t, "the failure is over", func() bool { return l.last().Failure == nil })
+
+	// One that does not find Nomad's servers is no node in time.
+	l.Close()
+	l.settings.Servers = "127.0.0.1:1"
+	l.restart(t)
+	l.startLimit = 3 * time.Second
+	fault(Faults{})
+	l.want(2)
+	eventually(t, "a machine that does not get ready is given up", func() bool {
+		l.agent(t)
+		return l.told(func(r muster.MachineReport) bool {
+			return r.Failure != nil && r.Failure.Kind == muster.FailStart && strings.Contains(r.Failure.Message, "no ready node within 3s")
+		})
+	})
+}
+
+// TestEvict rehearses a loss: the machine vanishes when its time has come, with
+// its tasks, and is reported until the server has heard it.
+func TestEvict(t *testing.T) {
+	l := open(t)
+	l.want(1)
+	name := l.reach(t, 1)[0]
+	task := l.job(t, "victim", name)
+	l.mu.Lock()
+	l.scaling["c"].Evict = []muster.Eviction{{Machine: name, At: time.Now().Add(time.Second)}}
+	at := l.scaling["c"].Evict[0].At
+	l.mu.Unlock()
+	eventually(t, "the machine is evicted", func() bool {
+		return l.told(func(r muster.MachineReport) bool { return slices.Contains(r.Evicted, name) })
+	})
+	if time.Now().Before(at) || alive(task) {
+		t.Errorf("it was evicted too early, or its task lives: %v", alive(task))
+	}
+	l.mu.Lock()
+	l.scaling["c"].Evict = nil
+	l.mu.Unlock()
+	if other := l.reach(t, 1)[0]; other == name {
+		t.Errorf("machine %s is back", name)
+	}
+	eventually(t, "the eviction is not told for ever", func() bool { return len(l.last().Evicted) == 0 })
+}
+
+// TestServerAway takes the server away: nothing is scaled, and a machine that
+// dies meanwhile is buried all the same.
+func TestServerAway(t *testing.T) {
+	l := open(t)
+	l.want(1)
+	l.reach(t, 1)
+	l.mu.Lock()
+	l.away = true
+	l.mu.Unlock()
+	policy := map[string]string{ClusterKey: "c"}
+	eventually(t, "the target is not ready", func() bool {
+		s, err := l.Status(policy)
+		if err != nil || s.Count != 1 {
+			t.Fatalf("status %+v, %v", s, err)
+		}
+		return !s.Ready
+	})
+	l.want(5)
+	m := l.list(t)[0]
+	if err := syscall.Kill(m.Pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the dead machine is buried", func() bool { return len(l.list(t)) == 0 })
+	l.mu.Lock()
+	l.away = false
+	l.mu.Unlock()
+	l.want(1)
+	l.reach(t, 1)
+}
+
+// TestReboot asks for a reboot, as the command does while a target works.
+func TestReboot(t *testing.T) {
+	l := open(t)
+	l.want(1)
+	name := l.reach(t, 1)[0]
+	task := l.job(t, "victim", name)
+	m := l.list(t)[0]
+	if err := m.AskReboot(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the machine has booted again", func() bool { return !m.RebootAsked() })
+	again := l.list(t)[0]
+	if again.Name != name || again.Boot == m.Boot || again.Pid() == 0 || alive(task) {
+		t.Errorf("after the reboot: %+v, process %d, its task lives: %v", again, again.Pid(), alive(task))
+	}
+	eventually(t, "Nomad sees another boot", func() bool { return l.node(t, name).Meta["muster_boot"] == again.Boot })
+}
+
+// TestDevices gives machines simulated devices, in shares.
+func TestDevices(t *testing.T) {
+	plugin, err := filepath.Abs("../../bin/muster-device")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(plugin); err != nil {
+		t.Skip("bin/muster-device is not built")
+	}
+	l := open(t)
+	l.mu.Lock()
+	l.scaling["c"].Size.Devices = []muster.SizeDevices{{Type: "gpu", Model: "K80", Count: 2, MiB: 12288}, {Type: "gpu", Model: "V100", Count: 1, Shares: 2}}
+	l.mu.Unlock()
+	l.want(1)
+	eventually(t, "there is no program for devices", func() bool {
+		l.agent(t)
+		f := l.last().Failure
+		return f != nil && strings.Contains(f.Message, "--device-plugin")
+	})
+	l.settings.DevicePlugin = plugin
+	if err := l.SetConfig(l.settings.Map()); err != nil { // a reload
+		t.Fatal(err)
+	}
+	name := l.reach(t, 1)[0]
+	eventually(t, "the node has its devices", func() bool {
+		var have []string
+		for _, d := range l.node(t, name).NodeResources.Devices {
+			have = append(have, d.Vendor+"/"+d.Type+"/"+d.Name)
+			for range d.Instances[1:] {
+				have = append(have, "again")
+			}
+		}
+		slices.Sort(have)
+		return slices.Equal(have, []string{"again", "again", "muster/gpu-1of2/V100", "muster/gpu/K80"})
+	})
+	if err := syscall.Kill(l.list(t)[0].Pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	l.want(0)
+	l.reach(t, 0)
+	if left := processesOf(t, l.settings.Dir); len(left) > 0 {
+		t.Errorf("processes are left: %q", left)
+	}
+}
