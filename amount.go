@@ -3,6 +3,7 @@ package muster
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -108,9 +109,36 @@ type Devices struct {
 // ID names the kind of device as Nomad does: vendor/type/name.
 func (d Devices) ID() string { return d.Vendor + "/" + d.Type + "/" + d.Name }
 
-// offers reports whether d, as a node's offer, is of the kind that ask wants.
+// offers reports whether d, as a node's offer, is of the kind that ask wants. A
+// model is asked for by its whole name, or by words of it: V100 is a Tesla
+// V100-SXM2-16GB.
 func (d Devices) offers(ask Devices) bool {
-	return d.Type == ask.Type && (ask.Name == "" || strings.EqualFold(ask.Name, d.Name))
+	return d.Type == ask.Type && (ask.Name == "" || isModel(d.Name, ask.Name))
+}
+
+// isModel reports whether ModelPattern of what is asked for matches a model; no
+// expression is compiled for it, as it is asked for each node and run.
+func isModel(model, asked string) bool {
+	model, asked = strings.ToLower(model), strings.ToLower(asked)
+	part := func(i int) bool {
+		return i >= 0 && i < len(model) && ('a' <= model[i] && model[i] <= 'z' || '0' <= model[i] && model[i] <= '9')
+	}
+	for from := 0; ; {
+		i := strings.Index(model[from:], asked)
+		if i < 0 {
+			return false
+		}
+		if i += from; !part(i-1) && !part(i+len(asked)) {
+			return true
+		}
+		from = i + 1
+	}
+}
+
+// ModelPattern is the regular expression of the models that a name asks for, in
+// Nomad's words.
+func ModelPattern(name string) string {
+	return `(?i)(^|[^a-z0-9])` + regexp.QuoteMeta(name) + `([^a-z0-9]|$)`
 }
 
 // Add returns r with more on top; devices are matched by their id.

@@ -3,6 +3,7 @@ package muster
 import (
 	"encoding/json"
 	"math"
+	"regexp"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -105,5 +106,45 @@ func TestTake(t *testing.T) {
 	left, _ := node.Take(Resources{Devices: gpus(2, "")})
 	if left.Devices[1].Count != 0 || left.Devices[0].Count != Whole(1) || node.Devices[1].Count != Whole(2) {
 		t.Errorf("two gpus of %+v leave %+v", node.Devices, left.Devices)
+	}
+}
+
+// TestModels holds that a model is matched by its name or by words of it, and the
+// same here and by the expression that Nomad is given.
+func TestModels(t *testing.T) {
+	for _, c := range []struct {
+		model, asked string
+		want         bool
+	}{
+		{"Tesla V100-SXM2-16GB", "V100", true},
+		{"Tesla V100-SXM2-16GB", "v100-sxm2", true},
+		{"NVIDIA A100-SXM4-40GB", "A100", true},
+		{"NVIDIA A100-SXM4-40GB", "A10", false},
+		{"NVIDIA A10", "A10", true},
+		{"K80", "k80", true},
+		{"K80", "K8", false},
+		{"A10A10 A10", "A10", true},
+		{"RTX A4000 (16G)", "RTX A4000 (16G)", true},
+		{"H100", "H200", false},
+	} {
+		by, err := regexp.MatchString(ModelPattern(c.asked), c.model)
+		if got := isModel(c.model, c.asked); got != c.want || by != c.want || err != nil {
+			t.Errorf("%s of %s: %v, by the expression %v %v", c.asked, c.model, got, by, err)
+		}
+	}
+}
+
+// TestShares holds which parts of a GPU can be asked for.
+func TestShares(t *testing.T) {
+	for milli, want := range map[Amount]int{500: 2, 333: 3, 334: 3, 250: 4, 143: 7, 100: 10, 16: 63, 15: -1, 400: -1, 750: -1, 1500: -1, 1000: 0, 2000: 0, 0: 0} {
+		g := Group{Name: "main", Count: 1, Ask: &Ask{Cores: Whole(1), MiB: Whole(100), GPUs: milli}}
+		err := g.validate()
+		if (want < 0) != (err != nil) || err == nil && g.Ask.Share() != want {
+			t.Errorf("%s gpus: share %d, %v; want %d", milli, g.Ask.Share(), err, want)
+		}
+	}
+	need := Group{Ask: &Ask{Cores: Whole(1), MiB: Whole(100), GPUs: 500, GPUModel: "V100"}}.Need(Allocatable{Cores: Whole(1), Resources: Resources{MHz: Whole(1)}})
+	if d := need.Devices[0]; d.Type != "gpu-1of2" || d.Count != Whole(1) || d.Name != "V100" {
+		t.Errorf("half a GPU is %+v", d)
 	}
 }

@@ -35,6 +35,15 @@ func Providers() []Provider {
 	return []Provider{ProviderNone, ProviderLocal, ProviderAWS, ProviderAzure, ProviderGCE}
 }
 
+// wordsOf puts words into a list.
+func wordsOf[T ~string](words []T) string {
+	all := make([]string, len(words))
+	for i, w := range words {
+		all[i] = string(w)
+	}
+	return strings.Join(all, ", ")
+}
+
 // Elastic reports whether nodes come and go.
 func (p Provider) Elastic() bool { return p != ProviderNone && p != "" }
 
@@ -126,7 +135,7 @@ func (c *Cluster) Validate() error {
 		return err
 	}
 	if !slices.Contains(Providers(), c.Provider) {
-		return Errorf(CodeInvalid, "%q is no provider", string(c.Provider)).At("provider").WithCure("use one of %v", Providers())
+		return Errorf(CodeInvalid, "%q is no provider", string(c.Provider)).At("provider").WithCure("use one of %s", wordsOf(Providers()))
 	}
 	if err := oneOf("the cluster", "", "tier", c.Tier, TierDedicated, TierLowPriority); err != nil {
 		return err
@@ -139,7 +148,7 @@ func (s *ClusterSettings) validate(p Provider) error {
 	if !p.Elastic() {
 		if s.Min != 0 || s.Max != 0 || s.Idle != 0 {
 			return Errorf(CodeInvalid, "nodes of a cluster without a provider just exist: it has no min, max or idle time").At("provider").
-				WithCure("name a provider: %v", Providers()[1:])
+				WithCure("name a provider: %s", wordsOf(Providers()[1:]))
 		}
 		return nil
 	}
@@ -183,7 +192,7 @@ func (c ClusterChange) Apply(k *Cluster) string {
 	set(&words, "paused", &k.Paused, c.Paused)
 	if c.Workspaces != nil && !slices.Equal(*c.Workspaces, k.Workspaces) {
 		k.Workspaces = *c.Workspaces
-		words = append(words, fmt.Sprintf("workspaces %v", k.Workspaces))
+		words = append(words, "workspaces "+cmp.Or(strings.Join(k.Workspaces, ", "), "all"))
 	}
 	return strings.Join(words, ", ")
 }

@@ -50,14 +50,15 @@ func (n *NodeSnapshot) Empty() bool {
 
 // Waiting is a run that waits.
 type Waiting struct {
-	RunID     int64
-	Run       string // WORKSPACE/RUN
-	Priority  int
-	QueuedAt  time.Time
-	NotBefore time.Time
-	BackOff   string // why NotBefore is set
-	Container bool   // it wants a container engine on its nodes
-	Groups    []Group
+	RunID        int64
+	Run          string // WORKSPACE/RUN
+	Priority     int
+	QueuedAt     time.Time
+	NotBefore    time.Time
+	BackOff      string   // why NotBefore is set
+	Alternatives []string // other clusters, in order, where it may start as well
+	Container    bool     // it wants a container engine on its nodes
+	Groups       []Group
 }
 
 // Decision is what the scheduler decided, and why: every waiting run is in

@@ -53,22 +53,23 @@ const maxSeconds = 1e9
 // Spec is what a run does: what a job file says, with local files already
 // uploaded. It never changes once the run exists.
 type Spec struct {
-	Command     string            `json:"command"`
-	Code        Ref               `json:"code,omitempty"` // an upload, unpacked into the working directory
-	Inputs      map[string]Input  `json:"inputs,omitempty"`
-	Outputs     map[string]Output `json:"outputs,omitempty"`
-	Variables   map[string]string `json:"environment_variables,omitempty"`
-	Environment string            `json:"environment,omitempty"` // the image or curated name asked for; "" is what is on the node
-	Container   *Container        `json:"container,omitempty"`   // nil without any demand
-	Compute     string            `json:"compute,omitempty"`     // a cluster; "" is the workspace's default
-	Groups      []Group           `json:"groups,omitempty"`
-	Priority    int               `json:"priority,omitempty" doc:"1 to 1000, the higher starts first; low is 25, medium 50, high 75. 50 when left out."`
-	Tier        Tier              `json:"tier,omitempty"`
-	Retries     int               `json:"retries,omitempty" doc:"How often a failed command is tried again."`
-	Evictions   int               `json:"max_evictions,omitempty" doc:"How often a provider may take nodes from it before it fails; 1000 when left out."`
-	Timeout     Duration          `json:"timeout,omitempty" doc:"Seconds that an attempt's command may take; 7 days, also the most, when left out." example:"3600"`
-	Grace       Duration          `json:"grace,omitempty" doc:"Seconds between the stop signal and the kill; 30 when left out." example:"30"`
-	Warnings    []string          `json:"warnings,omitempty"` // keys of the file that mean nothing here
+	Command      string            `json:"command"`
+	Code         Ref               `json:"code,omitempty"` // an upload, unpacked into the working directory
+	Inputs       map[string]Input  `json:"inputs,omitempty"`
+	Outputs      map[string]Output `json:"outputs,omitempty"`
+	Variables    map[string]string `json:"environment_variables,omitempty"`
+	Environment  string            `json:"environment,omitempty"` // the image or curated name asked for; "" is what is on the node
+	Container    *Container        `json:"container,omitempty"`   // nil without any demand
+	Compute      string            `json:"compute,omitempty"`     // a cluster; "" is the workspace's default
+	Alternatives []string          `json:"alternatives,omitempty" maxItems:"8" doc:"Other clusters, in order, where it may start when its compute has no room and gets none." example:"[\"gpu-dedicated\"]"`
+	Groups       []Group           `json:"groups,omitempty"`
+	Priority     int               `json:"priority,omitempty" doc:"1 to 1000, the higher starts first; low is 25, medium 50, high 75. 50 when left out."`
+	Tier         Tier              `json:"tier,omitempty"`
+	Retries      int               `json:"retries,omitempty" doc:"How often a failed command is tried again."`
+	Evictions    int               `json:"max_evictions,omitempty" doc:"How often a provider may take nodes from it before it fails; 1000 when left out."`
+	Timeout      Duration          `json:"timeout,omitempty" doc:"Seconds that an attempt's command may take; 7 days, also the most, when left out." example:"3600"`
+	Grace        Duration          `json:"grace,omitempty" doc:"Seconds between the stop signal and the kill; 30 when left out." example:"30"`
+	Warnings     []string          `json:"warnings,omitempty"` // keys of the file that mean nothing here
 }
 
 // Priorities by the names of queue_settings.priority.
@@ -90,8 +91,17 @@ type Group struct {
 type Ask struct {
 	Cores    Amount `json:"cpus" doc:"Cores; parts of one to the thousandth." example:"2"`
 	MiB      Amount `json:"memory_mib" doc:"Memory in MiB." example:"4096"`
-	GPUs     int    `json:"gpus,omitempty"`
+	GPUs     Amount `json:"gpus,omitempty" doc:"Whole ones, or a share of one: 0.5, 0.25 or another 1/N that nodes offer." example:"1"`
 	GPUModel string `json:"gpu_model,omitempty"`
+}
+
+// Share returns in how many shares the GPU is cut of which one is asked for; 0
+// where whole ones are, or none.
+func (a *Ask) Share() int {
+	if a.GPUs <= 0 || a.GPUs >= Whole(1) {
+		return 0
+	}
+	return int((Whole(1) + a.GPUs/2) / a.GPUs)
 }
 
 // LaunchDiskMiB is the allocation disk of an instance: Nomad's least. Working
@@ -110,7 +120,10 @@ func (g Group) Need(size Allocatable) Resources {
 	need := Resources{MHz: size.MHz.Times(g.Ask.Cores, max(size.Cores, 1)), MiB: g.Ask.MiB, DiskMiB: Whole(LaunchDiskMiB)}
 	need.MHz, need.MiB = Whole(need.MHz.Units()), Whole(need.MiB.Units())
 	if g.Ask.GPUs > 0 {
-		need.Devices = []Devices{{Type: "gpu", Name: g.Ask.GPUModel, Count: Whole(int64(g.Ask.GPUs))}}
+		need.Devices = []Devices{{Type: "gpu", Name: g.Ask.GPUModel, Count: g.Ask.GPUs}}
+		if parts := g.Ask.Share(); parts > 0 {
+			need.Devices[0].Type, need.Devices[0].Count = ShareType("gpu", parts), Whole(1)
+		}
 	}
 	return need
 }
@@ -270,8 +283,15 @@ func (g *Group) validate() error {
 		return Errorf(CodeInvalid, "instance count is %d", g.Count).At("resources.instance_count").WithCure("use 1 to %d", MaxInstances)
 	}
 	if a := g.Ask; a != nil && (a.Cores <= 0 || a.MiB < Whole(16) || a.GPUs < 0) {
-		return Errorf(CodeInvalid, "asks for %s cpus, %s MiB and %d gpus", a.Cores, a.MiB, a.GPUs).At("x-muster.resources").
+		return Errorf(CodeInvalid, "asks for %s cpus, %s MiB and %s gpus", a.Cores, a.MiB, a.GPUs).At("x-muster.resources").
 			WithCure("ask for more than 0 cpus and at least 16 MiB of memory")
+	}
+	if a := g.Ask; a != nil && a.GPUs%Whole(1) != 0 {
+		parts := Amount(a.Share())
+		if a.GPUs > Whole(1) || parts > MaxShares || max(Whole(1)-a.GPUs*parts, a.GPUs*parts-Whole(1)) > parts {
+			return Errorf(CodeInvalid, "asks for %s gpus", a.GPUs).At("x-muster.resources.gpus").
+				WithCure("ask for whole ones, or for exactly one share: 0.5, 0.333, 0.25 or another 1/N")
+		}
 	}
 	return nil
 }

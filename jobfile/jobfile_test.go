@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -194,10 +195,13 @@ func TestBadFiles(t *testing.T) {
 		{"command: a\nlimits: {timeout: 1.5}\n", `2:19: limits.timeout is a whole number from 1 to 604800, and this is "1.5"`},
 		{"command: a\nqueue_settings: {job_tier: cheap}\n", `2:28: queue_settings.job_tier is one of basic, null, premium, spot, standard, and this is "cheap": use one of these`},
 		{"command: a\nqueue_settings: {priority: hihg}\n", `2:28: queue_settings.priority is one of high, low, medium, and this is "hihg": did you mean high?`},
-		{"command: a\nx-muster: {resources: {cpus: -1}}\n", `2:30: x-muster.resources.cpus is a number above 0, and this is "-1"`},
-		{"command: a\nx-muster: {resources: {cpus: .nan}}\n", `2:30: x-muster.resources.cpus is a number above 0, and this is ".nan"`},
-		{"command: a\nx-muster: {resources: {memory: 2 elephants}}\n", `2:32: x-muster.resources.memory is an amount of memory of at least 16Mi, and this is "2 elephants": write it like 512Mi, 2Gi or 2GB; a number alone counts GiB`},
+		{"command: a\nx-muster: {resources: {cpus: -1}}\n", `2:30: x-muster.resources.cpus is a number from 0.001 to 1000000, and this is "-1"`},
+		{"command: a\nx-muster: {resources: {cpus: .nan}}\n", `2:30: x-muster.resources.cpus is a number from 0.001 to 1000000, and this is ".nan"`},
+		{"command: a\nx-muster: {resources: {cpus: 1e30}}\n", `2:30: x-muster.resources.cpus is a number from 0.001 to 1000000, and this is "1e30"`},
+		{"command: a\nx-muster: {resources: {memory: 2 elephants}}\n", `2:32: x-muster.resources.memory is an amount of memory from 16Mi to 1024Ti, and this is "2 elephants": write it like 512Mi, 2Gi or 2GB; a number alone counts GiB`},
 		{"command: a\nx-muster: {retries: many}\n", `2:21: x-muster.retries is a whole number from 0 to 100, and this is "many"`},
+		{"command: a\nx-muster: {alternatives: [a, {b: c}]}\n", "2:30: x-muster.alternatives[1] is a single value, and this is a mapping"},
+		{"command: a\nx-muster: {max_evictions: 0}\n", `2:27: x-muster.max_evictions is a whole number from 1 to 1000, and this is "0"`},
 		{"command: a\ntags: {a: {b: c}}\n", "2:11: tags.a is a single value, and this is a mapping"},
 	} {
 		_, err := read(c.text, nil)
@@ -218,6 +222,19 @@ func TestMemory(t *testing.T) {
 		} else if got := job.Request.Spec.Groups[0].Ask.MiB; got != muster.Whole(want) {
 			t.Errorf("%s: %s MiB, want %d", text, got, want)
 		}
+	}
+}
+
+// TestNotOnThisNode reads what is said about other clusters, lost nodes and parts
+// of devices.
+func TestNotOnThisNode(t *testing.T) {
+	job, err := read("command: a\ncompute: azureml:cheap\nx-muster: {alternatives: [dear, dearer], max_evictions: 7, resources: {gpus: 0.5}}\n", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := job.Request.Spec
+	if s.Compute != "cheap" || !slices.Equal(s.Alternatives, []string{"dear", "dearer"}) || s.Evictions != 7 || s.Groups[0].Ask.Share() != 2 {
+		t.Errorf("read as %+v, %+v", s, s.Groups[0].Ask)
 	}
 }
 

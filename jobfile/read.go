@@ -2,7 +2,6 @@ package jobfile
 
 import (
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,6 +74,29 @@ func (j *job) text(to *string) func(n *node, field string) error {
 	}
 }
 
+// texts reads a list of single values; one alone is a list of one.
+func (j *job) texts(to *[]string) func(n *node, field string) error {
+	return func(n *node, field string) error {
+		if n.null() {
+			return nil
+		}
+		all := []*node{n}
+		if n.Kind == yaml.SequenceNode {
+			all = nil
+			for _, each := range n.Content {
+				all = append(all, (*node)(each))
+			}
+		}
+		for i, each := range all {
+			if !each.scalar() || each.null() {
+				return j.errorf(each, field, "%s[%d] is a single value, and this is %s", field, i, describe(each))
+			}
+			*to = append(*to, each.Value)
+		}
+		return nil
+	}
+}
+
 // words reads a mapping of names to single values.
 func (j *job) words(to *map[string]string) func(n *node, field string) error {
 	return func(n *node, field string) error {
@@ -105,14 +127,17 @@ func (j *job) integer(to *int, low, high int) func(n *node, field string) error 
 	}
 }
 
-// number reads a finite number above 0.
-func (j *job) number(n *node, field string) (float64, error) {
+// number reads a number from least to most.
+func (j *job) number(n *node, field string, least, most float64) (float64, error) {
 	v, err := strconv.ParseFloat(n.Value, 64)
-	if n.Kind != yaml.ScalarNode || err != nil || math.IsNaN(v) || v <= 0 || v > 1e12 {
-		return 0, j.errorf(n, field, "%s is a number above 0, and this is %s", field, quote(n))
+	if n.Kind != yaml.ScalarNode || err != nil || !(v >= least && v <= most) { // not a number is neither
+		return 0, j.errorf(n, field, "%s is a number from %s to %s, and this is %s", field, plain(least), plain(most), quote(n))
 	}
 	return v, nil
 }
+
+// plain writes a number without an exponent.
+func plain(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 // choice reads one of several words, without regard to case.
 func choice[T any](j *job, to *T, words map[string]T) func(n *node, field string) error {

@@ -96,9 +96,11 @@ func (j *job) readQueue(n *node, field string) error {
 func (j *job) readMuster(n *node, field string) error {
 	s := &j.Request.Spec
 	return j.mapping(n, field, readers{
-		"resources": j.readAsk,
-		"retries":   j.integer(&s.Retries, 0, muster.MaxRetries),
-		"priority":  j.integer(&s.Priority, 1, muster.MaxPriority),
+		"resources":     j.readAsk,
+		"alternatives":  j.texts(&s.Alternatives),
+		"max_evictions": j.integer(&s.Evictions, 1, muster.DefaultEvictions),
+		"retries":       j.integer(&s.Retries, 0, muster.MaxRetries),
+		"priority":      j.integer(&s.Priority, 1, muster.MaxPriority),
 	})
 }
 
@@ -117,18 +119,19 @@ func (j *job) readAsk(n *node, field string) error {
 	j.Request.Spec.Groups[0].Ask = ask
 	return j.mapping(n, field, readers{
 		"cpus": func(n *node, field string) error {
-			cores, err := j.number(n, field)
-			if err == nil && (cores < 0.001 || cores > 1e6) {
-				err = j.errorf(n, field, "%s is from 0.001 to 1000000, and this is %s", field, quote(n))
-			}
-			ask.Cores = muster.Amount(math.Round(min(cores, 1e6) * 1000))
+			cores, err := j.number(n, field, 0.001, 1e6)
+			ask.Cores = muster.Amount(math.Round(cores * 1000))
 			return err
 		},
 		"memory": func(n *node, field string) (err error) {
 			ask.MiB, err = j.memory(n, field)
 			return err
 		},
-		"gpus":      j.integer(&ask.GPUs, 0, 1024),
+		"gpus": func(n *node, field string) error {
+			gpus, err := j.number(n, field, 0, 1024)
+			ask.GPUs = muster.Amount(math.Round(gpus * 1000))
+			return err
+		},
 		"gpu_model": j.text(&ask.GPUModel),
 	})
 }
@@ -152,6 +155,6 @@ func (j *job) memory(n *node, field string) (muster.Amount, error) {
 			return muster.Whole(int64(mib)), nil
 		}
 	}
-	return 0, j.errorf(n, field, "%s is an amount of memory of at least 16Mi, and this is %s", field, quote(n)).
+	return 0, j.errorf(n, field, "%s is an amount of memory from 16Mi to 1024Ti, and this is %s", field, quote(n)).
 		WithCure("write it like 512Mi, 2Gi or 2GB; a number alone counts GiB")
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -176,7 +175,7 @@ func (s *Shape) main(g Group) *api.Task {
 func device(d muster.Devices) *api.RequestedDevice {
 	r := &api.RequestedDevice{Name: d.Type, Count: new(uint64(d.Count.Units()))}
 	if d.Vendor == "" && d.Name != "" {
-		r.Constraints = []*api.Constraint{{LTarget: "${device.model}", Operand: "regexp", RTarget: "(?i)^" + regexp.QuoteMeta(d.Name) + "$"}}
+		r.Constraints = []*api.Constraint{{LTarget: "${device.model}", Operand: "regexp", RTarget: muster.ModelPattern(d.Name)}}
 	}
 	return r
 }

@@ -23,7 +23,7 @@ func shapes() map[string]*Shape {
 		return &Shape{Installation: "0a1b2c", Namespace: "ws-0a1b2c-default-12345678", NodePool: "gpu", Agent: agent,
 			Groups: []Group{{Name: "main", Count: g.Count, Need: g.Need(size)}}}
 	}
-	contained := shape(muster.Group{Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(1024), GPUs: 1}})
+	contained := shape(muster.Group{Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(1024), GPUs: muster.Whole(1)}})
 	contained.Agent.Inside = "1000:1000"
 	contained.Container = &muster.Container{Image: "registry.example/team/train:3", Registry: "registry.example", ShmMiB: muster.Whole(8192),
 		Args: "--ipc=host --ulimit memlock=-1 --cap-add SYS_NICE --init -e A=b --add-host db:10.0.0.1 --pids-limit 100"}
@@ -32,8 +32,9 @@ func shapes() map[string]*Shape {
 		"whole_node":     shape(muster.Group{Count: 1}),
 		"part_of_a_node": shape(muster.Group{Count: 1, Ask: &muster.Ask{Cores: 500, MiB: muster.Whole(512)}}),
 		"gang":           shape(muster.Group{Count: 3, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(1024)}}),
-		"gpu_model":      shape(muster.Group{Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(1024), GPUs: 1, GPUModel: "RTX A4000 (16G)"}}),
-		"gpu_any_model":  shape(muster.Group{Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(1024), GPUs: 2}}),
+		"gpu_model":      shape(muster.Group{Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(1024), GPUs: muster.Whole(1), GPUModel: "RTX A4000 (16G)"}}),
+		"gpu_share":      shape(muster.Group{Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(1024), GPUs: 500, GPUModel: "V100"}}),
+		"gpu_any_model":  shape(muster.Group{Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(1024), GPUs: muster.Whole(2)}}),
 	}
 }
 

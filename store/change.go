@@ -128,7 +128,7 @@ func (s *Store) DeleteWorkspace(ctx context.Context, name string, by muster.Orig
 			return err
 		}
 		if live > 0 {
-			return muster.Errorf(muster.CodeConflict, "workspace %s has %d runs that have not ended", name, live).WithCure("cancel them first: muster run list -w %s shows them", name)
+			return muster.Errorf(muster.CodeConflict, "workspace %s has %d runs that have not ended", name, live).WithCure("cancel them first: muster run list -w %s --state queued --state admitted --state starting --state running shows them", name)
 		}
 		now := micros(t.now)
 		for _, forget := range []struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/muster-ml/muster"
@@ -108,7 +109,7 @@ func (t *tx) assignment(ctx context.Context, r *muster.Run, l *muster.Launch, in
 	for i, g := range l.Groups {
 		if g.Name == in.Group && i < len(l.Each) {
 			for _, d := range l.Each[i].Devices {
-				if d.Type == "gpu" {
+				if d.Type == "gpu" || strings.HasPrefix(d.Type, "gpu-1of") {
 					a.GPUs += int(d.Count.Units())
 				}
 			}

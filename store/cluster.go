@@ -114,7 +114,8 @@ func (s *Store) DeleteCluster(ctx context.Context, name string, by muster.Origin
 			return err
 		}
 		var live, homes int
-		if err := t.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM runs WHERE cluster = ? AND ended_at = 0), (SELECT count(*) FROM workspaces WHERE default_cluster = ? AND deleted_at = 0)`, name, name).Scan(&live, &homes); err != nil {
+		if err := t.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM runs WHERE cluster = ?1 AND ended_at = 0) + (SELECT count(*) FROM launches l JOIN attempts a ON a.launch_id = l.id JOIN runs r ON r.id = a.run_id
+			WHERE l.cluster = ?1 AND r.cluster <> ?1 AND l.state IN ('reserved', 'dispatched')), (SELECT count(*) FROM workspaces WHERE default_cluster = ?1 AND deleted_at = 0)`, name).Scan(&live, &homes); err != nil {
 			return err
 		}
 		if live > 0 {

@@ -26,7 +26,8 @@ func (g *ledger) Backlog(ctx context.Context) (*muster.Backlog, error) {
 	decoded := map[string][]muster.Group{} // most runs of a queue want the same
 	rows, err := collect(ctx, g.read, func(row scanner) (w waiting, err error) {
 		var groups string
-		err = row.Scan(&w.cluster, &w.RunID, &w.Run, &w.Priority, timeCol{&w.QueuedAt}, timeCol{&w.NotBefore}, &w.BackOff, &w.Container, &groups)
+		w.Alternatives = nil
+		err = row.Scan(&w.cluster, &w.RunID, &w.Run, &w.Priority, timeCol{&w.QueuedAt}, timeCol{&w.NotBefore}, &w.BackOff, &w.Container, jsonCol{&w.Alternatives}, &groups)
 		if _, known := decoded[groups]; err == nil && !known {
 			var all []muster.Group
 			err = jsonCol{&all}.Scan(groups)
@@ -34,7 +35,7 @@ func (g *ledger) Backlog(ctx context.Context) (*muster.Backlog, error) {
 		}
 		w.Groups = decoded[groups]
 		return w, err
-	}, `SELECT r.cluster, r.id, (SELECT name FROM workspaces WHERE id = r.workspace_id) || '/' || r.name, r.priority, r.queued_at, r.not_before, r.reason, json_extract(r.spec, '$.container.image') IS NOT NULL, json_extract(r.spec, '$.groups') FROM runs r `+
+	}, `SELECT r.cluster, r.id, (SELECT name FROM workspaces WHERE id = r.workspace_id) || '/' || r.name, r.priority, r.queued_at, r.not_before, r.reason, json_extract(r.spec, '$.container.image') IS NOT NULL, coalesce(json_extract(r.spec, '$.alternatives'), ''), json_extract(r.spec, '$.groups') FROM runs r `+
 		queued+`AND r.stop = '' `+inQueue)
 	if err != nil {
 		return nil, fmt.Errorf("read backlog: %w", err)

@@ -94,7 +94,11 @@ func findParent(ctx context.Context, t *tx, w *muster.Workspace, name string) (a
 		return nil, err
 	}
 	if p.State.Final() || p.Stop != "" {
-		return nil, muster.Errorf(muster.CodeConflict, "run %s is %s and gets no more children", name, cmp.Or(string(p.State), "stopping")).At("parent")
+		why := "has ended (" + string(p.State) + ")"
+		if !p.State.Final() {
+			why = "is told to end"
+		}
+		return nil, muster.Errorf(muster.CodeConflict, "run %s %s, and gets no more children", name, why).At("parent")
 	}
 	return p.ID, nil
 }
@@ -137,7 +141,7 @@ func (t *tx) describeRun(ctx context.Context, r muster.NewRun, by muster.Origin)
 const runColumns = `SELECT r.id, r.version, r.workspace_id, w.name, w.namespace, e.name, r.name, r.kind, coalesce(p.name, ''), r.display_name, r.description,
 	r.tags, r.properties, r.cluster, r.spec, r.state, r.reason, r.wait_reason, r.stop, r.exit_code,
 	r.failures, r.platform_failures, r.losses, r.evictions, r.not_before, r.created_at, r.queued_at, r.started_at, r.ended_at,
-	CASE WHEN r.ended_at = 0 THEN coalesce(i.phase, '') ELSE '' END, r.archived_at
+	CASE WHEN r.ended_at = 0 AND r.state <> 'queued' THEN coalesce(i.phase, '') ELSE '' END, r.archived_at
 	FROM runs r JOIN workspaces w ON w.id = r.workspace_id JOIN experiments e ON e.id = r.experiment_id LEFT JOIN runs p ON p.id = r.parent_id
 	LEFT JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt LEFT JOIN instances i ON i.launch_id = a.launch_id AND i.idx = 0 `
 

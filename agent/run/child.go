@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"os/signal"
 	"slices"
@@ -27,7 +28,7 @@ type child struct {
 	instances int
 	cores     float64
 	mib       int64
-	gpus      int
+	gpus      float64
 	wait      bool
 	command   string
 }
@@ -67,6 +68,9 @@ func makeChild(args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := q.check(own); err != nil {
+		return err
+	}
 	made, err := api.CreateRun(ctx, workspace, q.request(own))
 	if err != nil {
 		return err
@@ -77,7 +81,7 @@ func makeChild(args []string) error {
 	}
 	ended, err := api.WaitRun(ctx, workspace, made.Name)
 	if err == nil && ended.State != muster.RunSucceeded {
-		err = failed(muster.FaultCommand, "run %s is %s: %s", ended.Name, ended.State, ended.Reason)
+		err = failed(muster.FaultCommand, "run %s has ended, %s: %s", ended.Name, ended.State, ended.Reason)
 	}
 	return err
 }
@@ -92,7 +96,7 @@ func readChild(args []string) (*child, error) {
 	flags.IntVar(&q.instances, "instances", 0, "")
 	flags.Float64Var(&q.cores, "cpus", 0, "")
 	flags.Int64Var(&q.mib, "memory", 0, "")
-	flags.IntVar(&q.gpus, "gpus", -1, "")
+	flags.Float64Var(&q.gpus, "gpus", -1, "")
 	flags.BoolVar(&q.wait, "wait", false, "")
 	var command []string
 	if i := slices.Index(args, "--"); i >= 0 {
@@ -136,6 +140,24 @@ func ownServer() (api *client.Client, workspace, run string, err error) {
 		}
 	}
 	return api, workspace, run, nil
+}
+
+// check refuses inputs that the parent does not have: no command would see them.
+func (q *child) check(parent *muster.RunView) error {
+	names := slices.Sorted(maps.Keys(parent.Spec.Inputs))
+	for _, name := range slices.Sorted(maps.Keys(q.inputs)) {
+		if slices.Contains(names, name) {
+			continue
+		}
+		cure := "it has none; --env NAME=VALUE sets a variable"
+		if near := muster.Nearest(name, names); near != "" {
+			cure = "did you mean " + near + "?"
+		} else if len(names) > 0 {
+			cure = "it has " + strings.Join(names, ", ")
+		}
+		return muster.Errorf(muster.CodeInvalid, "--set %s: run %s has no input of that name", name, parent.Name).WithCure("%s", cure)
+	}
+	return nil
 }
 
 // request is what is asked for: the parent's spec with what the command line
@@ -182,7 +204,7 @@ func (q *child) ask(of *muster.Ask) *muster.Ask {
 		ask.MiB = muster.Whole(q.mib)
 	}
 	if q.gpus >= 0 {
-		ask.GPUs = q.gpus
+		ask.GPUs = muster.Amount(math.Round(q.gpus * 1000))
 	}
 	return &ask
 }

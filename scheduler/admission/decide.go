@@ -24,11 +24,16 @@ const detailed = 100
 // nothing starves; the runs behind it may use the other nodes.
 func Decide(s *muster.Snapshot) *muster.Decision {
 	d := &muster.Decision{}
+	all := clusters{}
 	for i := range s.Clusters {
-		c := newCluster(s, &s.Clusters[i], d)
-		c.decide()
-		c.scale()
+		all = append(all, newCluster(s, &s.Clusters[i], d, &all))
 	}
+	for _, c := range all {
+		c.decide()
+	}
+	all.startElsewhere()
+	all.scale()
+	d.Waits = slices.DeleteFunc(d.Waits, func(w muster.Wait) bool { return w.RunID == elsewhere })
 	return d
 }
 
@@ -37,6 +42,7 @@ type cluster struct {
 	now   *muster.Snapshot
 	in    *muster.ClusterSnapshot
 	out   *muster.Decision
+	all   *clusters
 	nodes []node
 	ready int
 	size  muster.Allocatable // the smallest ready node; without one, the smallest
@@ -54,8 +60,8 @@ type node struct {
 	taken bool // by a run that starts
 }
 
-func newCluster(s *muster.Snapshot, in *muster.ClusterSnapshot, out *muster.Decision) *cluster {
-	c := &cluster{now: s, in: in, out: out, stuck: map[string]bool{}}
+func newCluster(s *muster.Snapshot, in *muster.ClusterSnapshot, out *muster.Decision, siblings *clusters) *cluster {
+	c := &cluster{now: s, in: in, out: out, all: siblings, stuck: map[string]bool{}}
 	var ready, all []*muster.Node
 	for _, n := range in.Nodes {
 		c.nodes = append(c.nodes, node{NodeSnapshot: n, free: n.Size.Sub(n.Used).Sub(n.Foreign).Sub(muster.Resources{Devices: n.Unhealthy})})
@@ -101,7 +107,7 @@ func (c *cluster) decide() {
 				c.start(w, asks, places)
 				continue
 			}
-			if !c.possible(w, asks) {
+			if !c.possible(w, asks) && !c.all.possible(w) {
 				c.out.Refusals = append(c.out.Refusals, muster.Refusal{RunID: w.RunID, Reason: c.never(anywhere(asks))})
 				continue
 			}

@@ -36,7 +36,7 @@ func readyNode(id string, s muster.Allocatable) muster.NodeSnapshot {
 func whole(count int) []muster.Group { return []muster.Group{{Name: "main", Count: count}} }
 
 func part(count int, cores, mib int64, gpus int) []muster.Group {
-	return []muster.Group{{Name: "main", Count: count, Ask: &muster.Ask{Cores: muster.Whole(cores), MiB: muster.Whole(mib), GPUs: gpus}}}
+	return []muster.Group{{Name: "main", Count: count, Ask: &muster.Ask{Cores: muster.Whole(cores), MiB: muster.Whole(mib), GPUs: muster.Whole(int64(gpus))}}}
 }
 
 func one(nodes []muster.NodeSnapshot, queue ...muster.Waiting) *muster.Snapshot {
@@ -85,7 +85,7 @@ func TestDecide(t *testing.T) {
 	unwell.Unhealthy = resources(0, 0, 1).Devices
 	// By memory the first group would go first, and take the node with devices.
 	unlike := []muster.Group{{Name: "memory", Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(4000)}},
-		{Name: "device", Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(100), GPUs: 1}}}
+		{Name: "device", Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(100), GPUs: muster.Whole(1)}}}
 	device, three := readyNode("device", size(4, 4000, 2048, 1)), slices.Clone(unlike)
 	three[1].Count = 2
 	engine := readyNode("engine", small)
@@ -132,12 +132,33 @@ func TestReasonsHaveNumbers(t *testing.T) {
 	foreign := readyNode("n1", size(4, 4000, 4096, 0))
 	foreign.Foreign = resources(1500, 512, 0)
 	foreign.Foreign.DiskMiB = 0
-	d := Decide(one([]muster.NodeSnapshot{foreign}, muster.Waiting{Groups: whole(1)}, muster.Waiting{Groups: part(1, 1, 9000, 0)}))
-	if got, want := d.Waits[0].Reason.Message, "other Nomad jobs use 1500 MHz and 512 MiB on node n1; without them it would start: on node n1: 4000 MHz asked, 2500 free; 4096 MiB memory asked, 3584 free"; got != want {
+	d := Decide(one([]muster.NodeSnapshot{foreign}, muster.Waiting{Groups: whole(1)}))
+	if got, want := d.Waits[0].Reason.Message, "other Nomad jobs use 1.5 cores (1500 MHz) and 512 MiB on node n1; without them it would start: on node n1: 4 cores (4000 MHz) asked, 2.5 cores (2500 MHz) free; 4096 MiB memory asked, 3584 free"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if got, want := d.Refusals[0].Reason, "it can never start: an instance asks for 1000 MHz and 9000 MiB, and the largest node of cluster c, n1, has 4000 MHz and 4096 MiB"; got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
+	gpus := readyNode("n2", size(8, 16000, 4096, 2))
+	gpus.Used.Devices = resources(0, 0, 2).Devices
+	for _, c := range []struct {
+		node muster.NodeSnapshot
+		want []muster.Group
+		text string
+	}{
+		{foreign, part(1, 1, 9000, 0), "it can never start: an instance asks for 1 core (1000 MHz) and 9000 MiB, and the largest node of cluster c, n1, has 4 cores (4000 MHz) and 4096 MiB"},
+		{foreign, part(1, 1, 100, 8), "it can never start: an instance asks for 1 core (1000 MHz) and 100 MiB and 8 gpus, and the largest node of cluster c, n1, has 4 cores (4000 MHz) and 4096 MiB, and has no gpu"},
+		{gpus, part(1, 1, 100, 8), "it can never start: an instance asks for 1 core (2000 MHz) and 100 MiB and 8 gpus, and the largest node of cluster c, n2, has 8 cores (16000 MHz) and 4096 MiB and 2 H200 gpus"},
+		{foreign, part(2, 1, 100, 0), "it can never start: it asks for 2 instances, each on a node of its own, and cluster c has 1 node"},
+		{gpus, part(1, 1, 100, 1), "on node n2: 1 gpu asked, none free"},
+	} {
+		d := Decide(one([]muster.NodeSnapshot{c.node}, muster.Waiting{Groups: c.want}))
+		got := ""
+		if len(d.Refusals) > 0 {
+			got = d.Refusals[0].Reason
+		} else if len(d.Waits) > 0 {
+			got = d.Waits[0].Reason.Message
+		}
+		if got != c.text {
+			t.Errorf("got  %s\nwant %s", got, c.text)
+		}
 	}
 }
 

@@ -22,11 +22,11 @@ const untold = -1
 // plan is how a cluster would look, were nodes bought for those who wait.
 type plan struct {
 	*cluster
-	nodes  []node          // those that there are, then those to buy
-	here   int             // how many of nodes there are
-	used   map[string]bool // nodes that somebody waits for, by id
-	served int             // runs that find room on them
-	full   string          // why the next run does not
+	nodes []node          // those that there are, then those to buy
+	here  int             // how many of nodes there are
+	used  map[string]bool // nodes that somebody waits for, by id
+	rooms int             // runs that find room on them
+	full  string          // why the next run does not
 }
 
 // couldBuy reports whether a cluster of nothing but new nodes has room for all
@@ -53,15 +53,8 @@ func (c *cluster) offer() muster.Resources {
 	return c.in.Scale.Offer.Resources
 }
 
-// scale says how many nodes the cluster shall have. Runs are served in the order
-// of the queue, each whole or not at all: the first for which the cluster may not
-// grow far enough ends it, as nodes bought for those behind would be kept for it
-// and stand idle until it has all.
-func (c *cluster) scale() {
-	s := c.in.Scale
-	if s == nil {
-		return
-	}
+// newPlan begins the plan of an elastic cluster.
+func newPlan(c *cluster) *plan {
 	p := &plan{cluster: c, used: map[string]bool{}}
 	for _, n := range c.nodes {
 		if n.Leaving || !n.Ready && !n.Coming {
@@ -73,28 +66,37 @@ func (c *cluster) scale() {
 		p.nodes = append(p.nodes, n)
 	}
 	p.here = len(p.nodes)
-	for _, u := range c.unmet {
-		if !p.serve(u) {
-			break
-		}
-	}
-	nodes := max(len(p.nodes), s.Min)
-	if c.in.Paused {
-		nodes = p.here
-	}
-	c.out.Scales = append(c.out.Scales, muster.Scale{Cluster: c.in.Name, Nodes: nodes, Reason: p.reason(nodes), Spare: p.spare(nodes)})
+	return p
 }
 
+// decide says how many nodes the cluster shall have.
+func (p *plan) decide() {
+	nodes := max(len(p.nodes), p.in.Scale.Min)
+	if p.in.Paused {
+		nodes = p.here
+	}
+	p.out.Scales = append(p.out.Scales, muster.Scale{Cluster: p.in.Name, Nodes: nodes, Reason: p.reason(nodes), Spare: p.spare(nodes)})
+}
+
+// served is what a plan does for a run.
+type served int
+
+const (
+	servedNot    served = iota // it waits for a node that is there and in use, and no new one would do
+	servedRoom                 // it has room, or nodes come for it
+	servedNobody               // nobody behind it is served either: see scale
+)
+
 // serve finds room for all instances of a run, on nodes that are there, that come
-// or that are bought for it. It reports whether the next run may be served.
-func (p *plan) serve(u unmet) bool {
+// or that are bought for it.
+func (p *plan) serve(u unmet) served {
 	asks := asks(u.Waiting, p.size)
 	within := &cluster{nodes: p.nodes}
 	places := within.match(asks, func(n *node) (muster.Resources, bool) { return n.free, true })
 	more := len(asks) - found(places)
 	for i, place := range places {
 		if place == nil && !p.offers(asks[i]) {
-			return true // it waits for a node that is there and in use: no new one would do
+			return servedNot
 		}
 	}
 	for _, place := range places {
@@ -104,7 +106,7 @@ func (p *plan) serve(u unmet) bool {
 	}
 	if more > 0 && len(p.nodes)+more > p.in.Scale.Max {
 		p.full = fmt.Sprintf("%d more would be needed, and its max is %d", more, p.in.Scale.Max)
-		return false
+		return servedNobody
 	}
 	coming, bought := more > 0, []node{}
 	for i, place := range places {
@@ -117,11 +119,11 @@ func (p *plan) serve(u unmet) bool {
 		place.free, _ = place.free.Take(asks[i].need)
 	}
 	p.nodes = append(p.nodes, bought...)
-	p.served++
+	p.rooms++
 	if coming && u.wait != untold {
 		p.tell(&p.out.Waits[u.wait].Reason, more)
 	}
-	return true
+	return servedRoom
 }
 
 // tell gives a run for which nodes come that reason.
@@ -152,7 +154,7 @@ func (p *plan) reason(nodes int) string {
 	case p.full != "":
 		return p.full
 	case len(p.nodes) > p.here:
-		return fmt.Sprintf("%d more for %d waiting runs", len(p.nodes)-p.here, p.served)
+		return fmt.Sprintf("%d more for %d waiting runs", len(p.nodes)-p.here, p.rooms)
 	case nodes > len(p.nodes):
 		return fmt.Sprintf("its min is %d", p.in.Scale.Min)
 	}

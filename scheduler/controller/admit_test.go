@@ -22,7 +22,7 @@ func TestUnwellNodes(t *testing.T) {
 		want muster.WaitCode // "" starts
 	}{{well, ""}, {unhealthy, muster.WaitCapacity}, {down, muster.WaitNodes}, {driverless, muster.WaitNodes}} {
 		for what, group := range map[string]muster.Group{"a whole node": {Name: "main", Count: 1},
-			"a device": {Name: "main", Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(100), GPUs: 1}}} {
+			"a device": {Name: "main", Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(100), GPUs: muster.Whole(1)}}} {
 			b := &muster.Backlog{Clusters: []*muster.Cluster{{Name: "c", NodePool: "pool"}},
 				Waiting: map[string][]muster.Waiting{"c": {{RunID: 1, Run: "w/r", Groups: []muster.Group{group}}}}}
 			d := admission.Decide(controller.Snapshot(&muster.Sight{Nodes: []muster.SeenNode{c.node}}, b, nil, time.Now()))

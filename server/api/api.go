@@ -131,7 +131,7 @@ func origin(ctx context.Context) muster.Origin {
 // refuse answers a request that goes no further.
 func (a *API) refuse(ctx huma.Context, err error) {
 	p := a.problem(ctx.Context(), err)
-	if e := huma.WriteErr(a.huma, ctx, p.Status, p.Detail, p); e != nil {
+	if e := huma.WriteErr(a.huma, ctx, p.Status, p.Detail, p); e != nil && ctx.Context().Err() == nil {
 		a.Logger.Warn("answer a refusal", "error", e)
 	}
 }

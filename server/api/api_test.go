@@ -174,7 +174,7 @@ func TestProblems(t *testing.T) {
 		{"POST", runs, `{"name":"x","spec":{}}`, 400, muster.CodeInvalid, "spec.command", "spec.command is missing"},
 		{"POST", runs, `{"name":"a b","spec":{"command":"a"}}`, 400, muster.CodeInvalid, "name", "is not a name for a run"},
 		{"POST", runs, `{"name":"r","spec":{"command":"a"}}`, 409, muster.CodeConflict, "name", "run r exists already"},
-		{"POST", runs, `{"spec":{"command":"a","compute":"none"}}`, 422, muster.CodeRefused, "compute", "there is no cluster none"},
+		{"POST", runs, `{"spec":{"command":"a","compute":"none"}}`, 404, muster.CodeNotFound, "compute", "there is no cluster none"},
 		{"POST", runs, `{"spec":{"command":"a","environment":"azureml:mine@latest"}}`, 422, muster.CodeRefused, "environment", "mapped to nothing"},
 		{"POST", runs, `{"spec":{"command":"a","code":"upload:sha256:` + strings.Repeat("a", 64) + `"}}`, 400, muster.CodeInvalid, "code", "is not uploaded"},
 		{"POST", runs, `{"spec":{"command":"a","code":"../../etc"}}`, 400, muster.CodeInvalid, "", "is not a reference"},

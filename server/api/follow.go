@@ -123,7 +123,7 @@ func (a *API) events(ctx context.Context, in *InEvents, run string) (*huma.Strea
 	for _, word := range in.Kind {
 		kind := muster.EventKind(word)
 		if !slices.Contains(muster.EventKinds(), kind) {
-			return nil, muster.Errorf(muster.CodeInvalid, "%q is no kind of event", word).At("kind").WithCure("use one of %v", muster.EventKinds())
+			return nil, muster.Errorf(muster.CodeInvalid, "%q is no kind of event", word).At("kind").WithCure("use one of %s", words(muster.EventKinds()))
 		}
 		f.Kinds = append(f.Kinds, kind)
 	}

@@ -54,3 +54,12 @@ func tokenName(k *muster.Token) string           { return k.Name }
 
 // nodeName is a key, too: two nodes may have the same name.
 func nodeName(n *muster.Node) string { return n.Name + "\n" + n.ID }
+
+// words puts the words of a kind into a list for people.
+func words[T ~string](all []T) string {
+	list := make([]string, len(all))
+	for i, w := range all {
+		list[i] = string(w)
+	}
+	return strings.Join(list, ", ")
+}

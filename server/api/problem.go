@@ -127,7 +127,10 @@ func explain(d *huma.ErrorDetail) *muster.Error {
 	if rest, ok := strings.CutPrefix(message, "invalid "); ok && in != "body" {
 		return invalid("%s must be %s, not %q", subject, article(rest), fmt.Sprint(d.Value))
 	}
-	if in == "body" && !below && !strings.HasPrefix(message, "unknown content type") {
+	if strings.HasPrefix(message, "unknown content type") {
+		return invalid("%s: %s", subject, message).WithCure("send Content-Type: application/json")
+	}
+	if in == "body" && !below {
 		return invalid("the body is not JSON: %s", message)
 	}
 	return invalid("%s: %s", subject, message)

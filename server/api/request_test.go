@@ -101,7 +101,7 @@ func TestRefusalsLeaveNothing(t *testing.T) {
 		status          int
 	}{
 		{"poor", `{"name":"x","experiment":"new","spec":{"command":"a"}}`, 422},
-		{"w", `{"name":"x","experiment":"new","spec":{"command":"a","compute":"none"}}`, 422},
+		{"w", `{"name":"x","experiment":"new","spec":{"command":"a","compute":"none"}}`, 404},
 		{"w", `{"name":"x","experiment":"new","spec":{"command":"a","environment":"azureml:mine@latest"}}`, 422},
 		{"w", `{"name":"x","experiment":"new","spec":{"command":"a","inputs":{"i":{"path":"upload:sha256:` + strings.Repeat("0", 64) + `"}}}}`, 400},
 		{"w", `{"name":"r","experiment":"new","spec":{"command":"a"}}`, 409},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/muster-ml/muster"
 )
@@ -115,11 +116,20 @@ func (a *API) newRun(ctx context.Context, w *muster.Workspace, q *muster.RunRequ
 	if err != nil {
 		return made, err
 	}
-	if !cluster.Admits(w.Name) {
-		return made, muster.Errorf(muster.CodeRefused, "workspace %s may not use cluster %s", w.Name, cluster.Name).At("compute").WithCure("name another; muster cluster list shows them, and an administrator says who may use which")
+	if err := mayUse(w, cluster, "compute"); err != nil {
+		return made, err
 	}
-	if cluster.Deleting {
-		return made, muster.Errorf(muster.CodeRefused, "cluster %s is being deleted", cluster.Name).At("compute").WithCure("name another; muster cluster list shows them")
+	for i, name := range q.Spec.Alternatives {
+		other, err := a.cluster(ctx, w, name)
+		if err == nil {
+			err = mayUse(w, other, "")
+		}
+		if e, is := err.(*muster.Error); is {
+			return made, e.At(fmt.Sprintf("alternatives[%d]", i))
+		}
+		if err != nil {
+			return made, err
+		}
 	}
 	if made.Notes, err = a.contain(ctx, w, cluster, &q.Spec); err != nil {
 		return made, err
@@ -133,6 +143,17 @@ func (a *API) newRun(ctx context.Context, w *muster.Workspace, q *muster.RunRequ
 	made.Run = &muster.Run{Workspace: w.Name, Experiment: q.Experiment, Name: q.Name, Parent: q.Parent, DisplayName: q.DisplayName,
 		Description: q.Description, Tags: q.Tags, Properties: q.Properties, Cluster: cluster.Name, Spec: q.Spec}
 	return made, nil
+}
+
+// mayUse refuses a cluster that the workspace's runs may not go to.
+func mayUse(w *muster.Workspace, c *muster.Cluster, at string) error {
+	switch {
+	case !c.Admits(w.Name):
+		return muster.Errorf(muster.CodeRefused, "workspace %s may not use cluster %s", w.Name, c.Name).At(at).WithCure("name another; muster cluster list shows them, and an administrator says who may use which")
+	case c.Deleting:
+		return muster.Errorf(muster.CodeRefused, "cluster %s is being deleted", c.Name).At(at).WithCure("name another; muster cluster list shows them")
+	}
+	return nil
 }
 
 // contain finds what this site offers for the run's environment, and what there
@@ -182,7 +203,7 @@ func (a *API) cluster(ctx context.Context, w *muster.Workspace, compute string) 
 	if compute != "" && compute != "local" && compute != "serverless" {
 		c, err := a.Clusters.FindCluster(ctx, compute)
 		if e, is := err.(*muster.Error); is && e.Code == muster.CodeNotFound {
-			return nil, muster.Errorf(muster.CodeRefused, "%s", e.Message).At("compute").WithCure("%s", e.Cure)
+			return nil, a.otherClusters(ctx, compute, e.At("compute"))
 		}
 		return c, err
 	}
@@ -191,6 +212,23 @@ func (a *API) cluster(ctx context.Context, w *muster.Workspace, compute string) 
 			WithCure("name a cluster as compute; muster cluster list shows them")
 	}
 	return a.Clusters.FindCluster(ctx, w.DefaultCluster)
+}
+
+// otherClusters lets the error about a cluster that is not there name those that
+// are.
+func (a *API) otherClusters(ctx context.Context, name string, e *muster.Error) *muster.Error {
+	all, err := a.Clusters.ListClusters(ctx)
+	if err != nil || len(all) == 0 {
+		return e
+	}
+	names := make([]string, len(all))
+	for i, c := range all {
+		names[i] = c.Name
+	}
+	if near := muster.Nearest(name, names); near != "" {
+		return e.WithCure("did you mean %s?", near)
+	}
+	return e.WithCure("the clusters there are: %s", strings.Join(names, ", "))
 }
 
 // checkUploads refuses a spec that names an upload which is not here.

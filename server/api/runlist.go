@@ -33,7 +33,7 @@ func (in *listRuns) filter() (f muster.RunFilter, err error) {
 	for _, s := range in.State {
 		state := muster.RunState(s)
 		if !slices.Contains(muster.RunStates(), state) {
-			return f, muster.Errorf(muster.CodeInvalid, "%q is no state of a run", s).At("state").WithCure("use one of %v", muster.RunStates())
+			return f, muster.Errorf(muster.CodeInvalid, "%q is no state of a run", s).At("state").WithCure("use one of %s", words(muster.RunStates()))
 		}
 		f.States = append(f.States, state)
 	}

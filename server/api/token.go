@@ -70,7 +70,11 @@ func (a *API) createToken(ctx context.Context, q *muster.TokenRequest) (*muster.
 		k.ExpiresAt = time.Now().UTC().Add(time.Duration(q.ExpiresIn)).Truncate(time.Second)
 	}
 	k.Hash = muster.HashToken(k.Secret)
-	if err := a.Tokens.CreateToken(ctx, &k.Token); err != nil {
+	err := a.Tokens.CreateToken(ctx, &k.Token)
+	if e, is := err.(*muster.Error); is && e.Code == muster.CodeConflict && e.Cure == "" {
+		return nil, e.WithCure("choose another name, or first muster token revoke %s", k.Name)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return k, nil

@@ -1,0 +1,52 @@
+package admission
+
+import (
+	"testing"
+
+	"github.com/muster-ml/muster"
+)
+
+// TestAlternatives holds in which order clusters are tried for a run that names
+// several.
+func TestAlternatives(t *testing.T) {
+	node := size(4, 4000, 4096, 0)
+	low := func(high int, failure *muster.BuyFailure, nodes ...muster.NodeSnapshot) muster.ClusterSnapshot {
+		return muster.ClusterSnapshot{Name: "low", Nodes: nodes, Scale: &muster.ScaleSnapshot{Max: high, Idle: 1, Offer: node, Failure: failure},
+			Queue: []muster.Waiting{{RunID: 1, Run: "w/r", Alternatives: []string{"dear"}, Groups: whole(1)}}}
+	}
+	dear := func(high int, nodes ...muster.NodeSnapshot) muster.ClusterSnapshot {
+		return muster.ClusterSnapshot{Name: "dear", Nodes: nodes, Scale: &muster.ScaleSnapshot{Max: high, Idle: 1, Offer: node}}
+	}
+	busy := readyNode("busy", node)
+	busy.Used = resources(4000, 4096, 0)
+	fails := &muster.BuyFailure{Kind: muster.FailCapacity, Message: "none"}
+	failing := func(c muster.ClusterSnapshot, f *muster.BuyFailure) muster.ClusterSnapshot {
+		c.Scale.Failure = f
+		return c
+	}
+	for name, c := range map[string]struct {
+		clusters []muster.ClusterSnapshot
+		want     string
+		low      int
+		dear     int
+	}{
+		"the first has room":               {[]muster.ClusterSnapshot{dear(2, readyNode("d", node)), low(2, nil, readyNode("l", node))}, "+1@l", 1, 1},
+		"the next has room now":            {[]muster.ClusterSnapshot{dear(2, readyNode("d", node)), low(2, nil)}, "+1@d", 0, 1},
+		"the first grows":                  {[]muster.ClusterSnapshot{dear(2), low(2, nil)}, "-1 scaling", 1, 0},
+		"the first may not grow":           {[]muster.ClusterSnapshot{dear(2), low(1, nil, busy)}, "-1 scaling", 1, 1},
+		"the first's provider fails":       {[]muster.ClusterSnapshot{dear(2), low(2, fails)}, "-1 scaling", 0, 1},
+		"both providers fail":              {[]muster.ClusterSnapshot{failing(dear(2), fails), low(2, fails)}, "-1 provider", 1, 0},
+		"neither may grow":                 {[]muster.ClusterSnapshot{dear(1, busy), low(1, nil, busy)}, "-1 capacity", 1, 1},
+		"the first could never, the next":  {[]muster.ClusterSnapshot{dear(2), low(0, nil)}, "-1 scaling", 0, 1},
+		"an alternative that is not there": {[]muster.ClusterSnapshot{low(1, nil, busy)}, "-1 capacity", 1, -1},
+	} {
+		d := Decide(&muster.Snapshot{Now: t0, Clusters: c.clusters})
+		got := map[string]int{"dear": -1}
+		for _, s := range d.Scales {
+			got[s.Cluster] = s.Nodes
+		}
+		if summary(d) != c.want || got["low"] != c.low || got["dear"] != c.dear {
+			t.Errorf("%s: %s, %v, want %s, low %d, dear %d", name, summary(d), got, c.want, c.low, c.dear)
+		}
+	}
+}
