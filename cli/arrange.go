@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,7 @@ type arranged struct {
 	path  []*cli.Command // the commands so far
 	flags [][]string     // the flags of the program and of each of these
 	args  []string
+	help  bool // it is asked how the command is used: arguments are for another time
 }
 
 // arrange lets flags stand before or after arguments; "--" ends them. Unknown
@@ -49,7 +51,7 @@ func arrange(app *cli.App, argv []string) ([]string, error) {
 	for i, c := range a.path {
 		out = append(append(out, c.Name), a.flags[i+1]...)
 	}
-	if len(a.args) > 0 {
+	if len(a.args) > 0 && !a.help {
 		out = append(append(out, "--"), a.args...)
 	}
 	return out, nil
@@ -101,6 +103,7 @@ func (a *arranged) line() string {
 func (a *arranged) flag(argv []string) (taken int, err error) {
 	name, _, hasValue := strings.Cut(strings.TrimLeft(argv[0], "-"), "=")
 	if name == "help" || name == "h" {
+		a.help = true
 		a.flags[len(a.path)] = append(a.flags[len(a.path)], "--help")
 		return 1, nil
 	}
@@ -111,8 +114,7 @@ func (a *arranged) flag(argv []string) (taken int, err error) {
 		f = find(a.own(0), name)
 	}
 	if f == nil {
-		return 0, muster.Errorf(muster.CodeInvalid, "%s has no flag %s", a.line(), argv[0]).
-			WithCure("%s", didYouMean(name, a.flagNames()))
+		return 0, a.noFlag(argv)
 	}
 	a.flags[level] = append(a.flags[level], argv[0])
 	if hasValue || !takesWord(f) {
@@ -123,6 +125,20 @@ func (a *arranged) flag(argv []string) (taken int, err error) {
 	}
 	a.flags[level] = append(a.flags[level], argv[1])
 	return 2, nil
+}
+
+// noFlag refuses a flag that is none here, and says what is.
+func (a *arranged) noFlag(argv []string) error {
+	given, value, hasValue := strings.Cut(argv[0], "=")
+	e := muster.Errorf(muster.CodeInvalid, "%s has no flag %s", a.line(), given)
+	name, line := strings.TrimLeft(given, "-"), a.line()
+	if (name == "cluster" || name == "compute") && (line == "muster run submit" || line == "muster run clone") {
+		if !hasValue && len(argv) > 1 {
+			value = argv[1]
+		}
+		return e.WithCure("the job file names its cluster: --set compute=%s", cmp.Or(value, "CLUSTER"))
+	}
+	return e.WithCure("%s", didYouMean(name, a.flagNames()))
 }
 
 // takesWord reports whether the word behind a flag is its value.
@@ -172,8 +188,21 @@ func didYouMean(word string, known []string) string {
 	for i, k := range known {
 		bare[i] = strings.TrimPrefix(k, "--")
 	}
-	if near := muster.Nearest(word, bare); near != "" {
+	if near := muster.Nearest(word, bare); near != "" && alike(word, near) {
 		return "did you mean " + known[slices.Index(bare, near)] + "?"
 	}
 	return "there are " + strings.Join(known, ", ")
+}
+
+// alike reports whether two words share most of the first one's letters: of short
+// words each is near to each.
+func alike(word, other string) bool {
+	shared := 0
+	for _, letter := range word {
+		before := len(other)
+		if other = strings.Replace(other, string(letter), "", 1); len(other) < before {
+			shared++
+		}
+	}
+	return 2*shared > len(word)
 }

@@ -39,6 +39,9 @@ func submitRuns(c *cli.Context, files []string) error {
 	if err != nil {
 		return placedAmong(err, jobs, files)
 	}
+	if structured(c) {
+		return show(c, made, nil)
+	}
 	for _, r := range made {
 		fmt.Fprintln(c.App.Writer, r.Name)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -71,7 +72,7 @@ func newApp(s Streams) *cli.App {
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT`: table, wide, json, yaml or name", Value: "table", EnvVars: []string{"MUSTER_OUTPUT"}},
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
 		},
-		Before: checkOutput,
+		Before: checkGlobal,
 		Commands: []*cli.Command{
 			workspaceCommand(), experimentCommand(), runCommands(), queueCommand(), retentionCommand(), nodeCommand(), clusterCommand(), sizeCommand(),
 			loginCommand(), logoutCommand(), whoamiCommand(), contextCommand(), tokenCommand(), auditCommand(),
@@ -108,13 +109,57 @@ func settle(path string, commands []*cli.Command) {
 			watched(c)
 		}
 		exemplify(c, line)
+		if c.Action != nil {
+			c.CustomHelpTemplate = cli.CommandHelpTemplate + everywhere
+		}
 		settle(line, c.Subcommands)
 	}
 }
 
-// usageError keeps the library from printing the whole help.
-func usageError(_ *cli.Context, err error, _ bool) error {
-	return muster.Errorf(muster.CodeInvalid, "%v", err).WithCure("--help shows how the command is used")
+// everywhere is what the help of every verb says at its end.
+const everywhere = `
+   -o FORMAT, -w WORKSPACE, --context NAME and the other flags of muster --help may stand here too
+`
+
+// badValueRE reads what the flag package says of a value that a flag does not
+// take.
+var badValueRE = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-+(\S+): (.*)$`)
+
+// usageError puts into our words what the flag package says, and keeps the
+// library from printing the whole help.
+func usageError(c *cli.Context, err error, _ bool) error {
+	message, cure := err.Error(), "--help shows how the command is used"
+	if m := badValueRE.FindStringSubmatch(message); m != nil {
+		value, name, why := m[1], m[2], m[3]
+		f := find(c.App.Flags, name)
+		if c.Command != nil && find(c.Command.Flags, name) != nil {
+			f = find(c.Command.Flags, name)
+		}
+		switch f.(type) {
+		case *cli.IntFlag, *cli.Int64Flag, *cli.UintFlag, *cli.Uint64Flag, *cli.Float64Flag:
+			message = fmt.Sprintf("--%s: %s is no number", name, value)
+		case *cli.DurationFlag:
+			message, cure = fmt.Sprintf("--%s: %s is no time", name, value), "write it like 30s, 5m or 2h30m"
+		case *cli.BoolFlag:
+			message, cure = fmt.Sprintf("--%s takes no value, and got %s", name, value), fmt.Sprintf("write --%s alone, or --%s=false", name, name)
+		default:
+			message = fmt.Sprintf("--%s: %s", name, why)
+		}
+	}
+	return muster.Errorf(muster.CodeInvalid, "%s", message).WithCure("%s", cure)
+}
+
+// checkGlobal refuses flags of the whole program that say nothing: who gives
+// one does not want what it would stand for when left out.
+func checkGlobal(c *cli.Context) error {
+	cures := map[string]string{"token": "give the secret itself, or - to read it from stdin at muster login", "addr": "name the server, such as https://muster.example.com",
+		"context": "muster context list shows them", "ca-cert": "name the file"}
+	for name, cure := range cures {
+		if s := settingOf(c, name); s.Source == "flag" && s.Value == "" {
+			return muster.Errorf(muster.CodeInvalid, "--%s is empty", name).WithCure("%s, or leave it out", cure)
+		}
+	}
+	return checkOutput(c)
 }
 
 // checkOutput refuses a format that does not exist.
@@ -131,6 +176,9 @@ func checkOutput(c *cli.Context) error {
 	}
 	return nil
 }
+
+// placedRE knows a message that begins with its place in a file: FILE:L:C.
+var placedRE = regexp.MustCompile(`^[^ ]+:\d+:\d+: `)
 
 // report prints an error and returns the exit code that stands for it.
 func report(err error, to io.Writer) int {
@@ -156,7 +204,7 @@ func report(err error, to io.Writer) int {
 		return muster.CodeInternal.ExitCode()
 	}
 	at := ""
-	if e.Code == muster.CodeInvalid && e.Field != "" && !strings.Contains(e.Message, e.Field) {
+	if e.Code == muster.CodeInvalid && e.Field != "" && !strings.Contains(e.Message, e.Field) && !placedRE.MatchString(e.Message) {
 		at = e.Field + ": "
 	}
 	fmt.Fprintf(to, "muster: %s%s\n", at, e.Message)
@@ -188,7 +236,7 @@ func arguments(c *cli.Context, names ...string) ([]string, error) {
 	case least == 0:
 		message = fmt.Sprintf("%s takes no argument, and got %q", c.Command.HelpName, got[0])
 	}
-	return nil, muster.Errorf(muster.CodeInvalid, "%s", message).WithCure("%s %s", c.Command.HelpName, c.Command.ArgsUsage)
+	return nil, muster.Errorf(muster.CodeInvalid, "%s", message).WithCure("%s", strings.TrimSpace(c.Command.HelpName+" "+c.Command.ArgsUsage))
 }
 
 // versionCommand says what this program is.

@@ -24,8 +24,12 @@ func TestUsageErrors(t *testing.T) {
 		"run list --wrkspace x":           {2, "muster run list has no flag --wrkspace\n  did you mean --workspace?"},
 		"run list --xxxxxxxxx":            {2, "there are --experiment, --parent, --state, --archived, --tree, --limit, --filter, --sort-by, --watch, --context, --ca-cert, --addr, --token, --workspace, --output"},
 		"run list -z":                     {2, "has no flag -z"},
-		"run list more":                   {2, `muster run list takes no argument, and got "more"`},
-		"run list --limit many":           {2, `invalid value "many"`},
+		"run list more":                   {2, "muster run list takes no argument, and got \"more\"\n  muster run list\n"},
+		"run list --limit many":           {2, "muster: --limit: \"many\" is no number\n"},
+		"run list --tree=maybe":           {2, "--tree takes no value, and got \"maybe\"\n  write --tree alone"},
+		"run submit a.yml --cluster gpu":  {2, "muster run submit has no flag --cluster\n  the job file names its cluster: --set compute=gpu"},
+		"run clone a --cluster=gpu":       {2, "--set compute=gpu"},
+		"foo":                             {2, "there is no command \"muster foo\"\n  there are workspace, experiment, run"},
 		"run list --limit":                {2, "--limit wants a value"},
 		"run show":                        {2, "muster run show wants NAME"},
 		"run show a b":                    {2, "muster run show takes 1 argument, and got 2"},
@@ -52,6 +56,8 @@ func TestHelpAndVersion(t *testing.T) {
 		"":                  "run machine-learning work on nodes that you own or rent",
 		"--help":            "workspace",
 		"run":               "what was asked to be executed",
+		"run --help":        "wait until runs end",
+		"run why --help":    "-o FORMAT, -w WORKSPACE, --context NAME",
 		"help":              "workspace",
 		"help run":          "what was asked to be executed",
 		"run submit -h":     "FILE|- [FILE…] [--set inputs.x=1]",
@@ -63,10 +69,32 @@ func TestHelpAndVersion(t *testing.T) {
 			t.Errorf("muster %s: exit code %d, lacks %q\n%s%s", line, o.code, want, o.out, o.err)
 		}
 	}
+	for line := range leaves(newApp(Streams{})) {
+		for _, help := range []string{"--help", "-h"} {
+			o := try(t.Context(), "", append(strings.Fields(line), "one", help, "two")...)
+			if o.code != 0 || !strings.Contains(o.out, "muster "+line+" - ") || o.err != "" {
+				t.Errorf("muster %s one %s two: exit code %d\n%s%s", line, help, o.code, o.out, o.err)
+			}
+		}
+	}
 	o := try(t.Context(), "", "version", "-o", "json")
 	var v struct{ Version string }
 	if err := json.Unmarshal([]byte(o.out), &v); err != nil || v.Version != muster.Version {
 		t.Errorf("%s: %v", o.out, err)
+	}
+}
+
+// TestPrepare looks for the program of muster dev before anything starts.
+func TestPrepare(t *testing.T) {
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "beside"), []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"beside": filepath.Join(bin, "beside"), "sh": "/sh", "foo-none": "", "./foo-none": "", bin: ""} {
+		cmd, err := prepare(bin, []string{name})
+		if want == "" && muster.CodeOf(err) != muster.CodeInvalid || want != "" && (err != nil || !strings.HasSuffix(cmd.Path, want)) {
+			t.Errorf("%s: %v %v", name, cmd, err)
+		}
 	}
 }
 
@@ -127,8 +155,8 @@ func TestFiles(t *testing.T) {
 func TestClustersAndWorkspaces(t *testing.T) {
 	p := open(t)
 	p.do("cluster", "create", "gpu", "--node-pool", "gpus")
-	if o := p.do("cluster", "list"); !strings.Contains(o.out, "gpu    gpus       dedicated  0      0      unknown: no node is ready") ||
-		!strings.Contains(o.out, "local  pool       dedicated  2      1      2 cores, 4000 MHz, 2048 MiB") {
+	if o := p.do("cluster", "list"); !strings.Contains(o.out, "gpu    none      dedicated  0      0      -       -        unknown: no node is ready") ||
+		!strings.Contains(o.out, "local  none      dedicated  2      1      -       -        2 cores, 4000 MHz, 2048 MiB") {
 		t.Errorf("cluster list:\n%s", o.out)
 	}
 	if o := p.do("cluster", "show", "local"); !strings.Contains(o.out, "2, 1 ready") {
@@ -279,7 +307,7 @@ func TestSubmitRefuses(t *testing.T) {
 		{"command: a", []string{"--name", "a b"}, 2, `--name: "a b" is not a name for a run`},
 		{"command: a\ncode: none", nil, 2, "job.yml:2:7: none does not exist"},
 		{"command: a\nenvironment: {image: pytorch/pytorch}", nil, 4, "environment pytorch/pytorch runs in a container, and no node of the cluster has a container engine\n  name a cluster"},
-		{"command: a\ncompute: azureml:gpu", nil, 4, "there is no cluster gpu"},
+		{"command: a\ncompute: azureml:gpu", nil, 3, "there is no cluster gpu\n  the clusters there are: local"},
 		{"command: a", []string{"--workspace", "bare"}, 4, "workspace bare has no default cluster\n  name a cluster as compute"},
 		{"command: a", []string{"--workspace", "none"}, 3, "there is no workspace none"},
 		{"command: a", []string{"--parent", "none"}, 3, "there is no run none"},

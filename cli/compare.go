@@ -102,10 +102,10 @@ func comparedFields(in, par, met []string) map[string]string {
 func comparedCells(r compared, in, par, met []string) []string {
 	cells := []string{r.Run, string(r.State)}
 	for _, name := range in {
-		cells = append(cells, orDash(shorten(r.Inputs[name], 30)))
+		cells = append(cells, orDash(r.Inputs[name]))
 	}
 	for _, name := range par {
-		cells = append(cells, orDash(shorten(r.Parameters[name], 30)))
+		cells = append(cells, orDash(r.Parameters[name]))
 	}
 	for _, name := range met {
 		cell := "-"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -196,7 +197,18 @@ var fixed = map[string][]string{
 
 // named are the flags that take the name of something on the server.
 var named = map[string]string{
-	"workspace": "workspace", "experiment": "experiment", "cluster": "cluster", "default-cluster": "cluster", "parent": "run",
+	"workspace": "workspace", "experiment": "experiment", "cluster": "cluster", "default-cluster": "cluster", "parent": "run", "context": "context",
+}
+
+// chosen are the verbs that take only some of the runs.
+var chosen = map[string]client.RunQuery{
+	"cancel": {States: statesThat(false)}, "wait": {States: statesThat(false)}, "archive": {States: statesThat(true)}, "delete": {States: statesThat(true)},
+	"restore": {Archived: muster.ArchivedTrue},
+}
+
+// statesThat lists the states that are final, or those that are not.
+func statesThat(final bool) []muster.RunState {
+	return slices.DeleteFunc(muster.RunStates(), func(s muster.RunState) bool { return s.Final() != final })
 }
 
 // valuesOf returns what a flag may be set to.
@@ -231,7 +243,7 @@ func argumentsOf(c *cli.Context, h *half) []string {
 		return []string{"bash", "zsh", "fish"}
 	case len(h.path) < 2 || slices.Contains([]string{"submit", "create", "list"}, h.path[1].Name) || h.path[1].Name == "download" && len(h.args) > 0:
 		return nil
-	case slices.Contains([]string{"run", "experiment", "cluster", "node", "workspace"}, noun):
+	case slices.Contains([]string{"run", "experiment", "cluster", "node", "workspace", "token", "context"}, noun):
 		return namesOf(c, h, noun)
 	}
 	return nil
@@ -245,6 +257,13 @@ func namesOf(c *cli.Context, h *half, noun string) []string {
 			_ = c.Set(name, value) // a wrong one has no names
 		}
 	}
+	if noun == "context" {
+		s, err := readSettings()
+		if err != nil {
+			return nil
+		}
+		return slices.Sorted(maps.Keys(s.Contexts))
+	}
 	api, err := connect(c)
 	if err != nil {
 		return nil
@@ -254,7 +273,12 @@ func namesOf(c *cli.Context, h *half, noun string) []string {
 	defer cancel()
 	switch noun {
 	case "run":
-		page, err := api.Runs(ctx, workspaceOf(c), client.RunQuery{Limit: 100})
+		q := client.RunQuery{}
+		if len(h.path) > 1 && h.path[0].Name == "run" {
+			q = chosen[h.path[1].Name]
+		}
+		q.Limit = 100
+		page, err := api.Runs(ctx, workspaceOf(c), q)
 		if err != nil {
 			return nil
 		}
@@ -265,6 +289,9 @@ func namesOf(c *cli.Context, h *half, noun string) []string {
 	case "cluster":
 		all, _ := api.Clusters(ctx)
 		return names(all, func(k *muster.Cluster) string { return k.Name })
+	case "token":
+		all, _ := api.Tokens(ctx)
+		return names(all, func(k *muster.Token) string { return k.Name })
 	case "node":
 		all, _ := api.Nodes(ctx, "")
 		return names(all, func(n *muster.Node) string { return n.Name })

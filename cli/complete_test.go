@@ -16,15 +16,25 @@ import (
 
 // TestComplete asks for what words may become.
 func TestComplete(t *testing.T) {
+	person(t)
 	p := open(t)
 	p.must(p.store.CreateWorkspace(t.Context(), workspaceNamed("vision")))
 	p.submitted("alpha")
 	p.submitted("beta")
+	p.submitted("gone")
+	p.end(p.start("gone"), muster.RunSucceeded, "")
+	p.do("login", "--context", "here")
 	for line, want := range map[string]string{
 		"|ru":                           "run",
 		"|run|di":                       "diff",
 		"|run|show|a":                   "alpha",
 		"|run|cancel|alpha|b":           "beta",
+		"|run|cancel|":                  "beta alpha",
+		"|run|archive|":                 "gone",
+		"|run|restore|":                 "",
+		"|token|revoke|an":              "anna",
+		"|context|use|":                 "here",
+		"|--context|h":                  "here",
 		"|run|list|--st":                "--state",
 		"|run|list|--state|r":           "running",
 		"|run|list|--state=q":           "--state=queued",

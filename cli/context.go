@@ -116,7 +116,11 @@ func (s *profile) named(c *cli.Context, args []string) (string, error) {
 }
 
 func useContext(c *cli.Context) error {
-	return changeContext(c, "is current", func(s *profile, name string) { s.Current = name })
+	err := changeContext(c, "is current", func(s *profile, name string) { s.Current = name })
+	if err == nil {
+		noteEnvironment(c)
+	}
+	return err
 }
 
 func deleteContext(c *cli.Context) error {

@@ -35,7 +35,8 @@ func devCommand() *cli.Command {
 		Name:      "dev",
 		Usage:     "run the whole platform on this machine: Consul, Nomad, a node and the Muster server",
 		ArgsUsage: "[-- COMMAND [ARGUMENT…]]",
-		Description: "Example: muster dev\n" +
+		Description: "Other terminals find the platform by themselves where it keeps its data in the usual folder; with --data-dir or\n" +
+			"--ephemeral it says which variables they need.\n" +
 			"With a COMMAND it runs that, with MUSTER_ADDR and MUSTER_TOKEN set, stops the platform and exits with its code:\n" +
 			"muster dev --ephemeral -- muster run submit --follow job.yml",
 		Flags: []cli.Flag{
@@ -80,6 +81,12 @@ func runDev(c *cli.Context) error {
 	if len(command) > 0 {
 		conf.Out = c.App.ErrWriter // stdout is the command's
 	}
+	var cmd *exec.Cmd
+	if len(command) > 0 {
+		if cmd, err = prepare(bin, command); err != nil {
+			return err
+		}
+	}
 	p, err := openDev(c.Context, conf, signals)
 	if err != nil {
 		return err
@@ -89,7 +96,7 @@ func runDev(c *cli.Context) error {
 		<-signals
 		fmt.Fprintln(conf.Out, "stopping (Ctrl-C again to kill)")
 	} else {
-		err = runCommand(p, bin, command, signals)
+		err = runCommand(p, cmd, signals)
 	}
 	closed := closeDev(p, signals)
 	if err != nil && closed != nil {
@@ -112,7 +119,28 @@ func devConfig(c *cli.Context) (conf dev.Config, bin string, err error) {
 	if _, err := os.Stat(agent); err != nil {
 		return conf, "", muster.Errorf(muster.CodeRefused, "there is no muster-agent beside %s", self).WithCure(`build it by "make build"`)
 	}
-	return dev.Config{DataDir: c.String("data-dir"), Ephemeral: c.Bool("ephemeral"), Command: []string{self, "server"}, Agent: agent, Out: c.App.Writer}, bin, nil
+	conf = dev.Config{DataDir: c.String("data-dir"), Ephemeral: c.Bool("ephemeral"), Command: []string{self, "server"}, Agent: agent, Out: c.App.Writer}
+	err = growing(c, &conf, bin)
+	return conf, bin, err
+}
+
+// growing adds what makes clusters grow on this machine, where it is there:
+// without it the platform works, and says what it cannot do.
+func growing(c *cli.Context, conf *dev.Config, bin string) error {
+	autoscaler, device := filepath.Join(bin, "muster-autoscaler"), filepath.Join(bin, "muster-device")
+	if _, err := os.Stat(autoscaler); err != nil {
+		fmt.Fprintf(c.App.ErrWriter, "note: there is no muster-autoscaler beside muster: clusters do not grow here; make build builds it\n")
+		return nil
+	}
+	if _, err := dev.Engine(c.Context, "nomad-autoscaler"); err != nil {
+		fmt.Fprintf(c.App.ErrWriter, "note: there is no Nomad Autoscaler on this machine: clusters do not grow here; make engines builds it\n")
+		return nil
+	}
+	conf.Autoscaler = autoscaler
+	if _, err := os.Stat(device); err == nil {
+		conf.DevicePlugin = device
+	}
+	return nil
 }
 
 // openDev opens the platform; a signal ends the attempt.
@@ -168,24 +196,38 @@ func showPlatform(out io.Writer, p *dev.Platform) {
 	fmt.Fprintf(w, "token\t%s\n", p.TokenFile())
 	fmt.Fprintf(w, "logs\t%s\n", filepath.Join(p.DataDir, "log"))
 	w.Flush()
-	fmt.Fprintln(out, "\nworkspace default and cluster local are there: try \"muster run submit --follow job.yml\" in another terminal. Ctrl-C stops.")
+	job := "examples/iris/job.yml"
+	if _, err := os.Stat(job); err != nil {
+		job = "job.yml"
+	}
+	fmt.Fprintf(out, "\nworkspace default and cluster local are there: try \"muster run submit --follow %s\" in another terminal. Ctrl-C stops.\n", job)
 	if usual, err := dev.DefaultFolder(); err != nil || p.DataDir != usual {
 		fmt.Fprintf(out, "there say first: export MUSTER_ADDR=%s MUSTER_TOKEN=\"$(cat '%s')\"\n", p.Addr, p.TokenFile())
 	}
 }
 
-// runCommand runs the command against the platform and returns its exit code as
-// an error.
-func runCommand(p *dev.Platform, bin string, command []string, signals <-chan os.Signal) error {
+// prepare finds the program of a command: one beside this program before those
+// of the path. It comes before the platform, which takes a while.
+func prepare(bin string, command []string) (*exec.Cmd, error) {
 	cmd := exec.Command(command[0], command[1:]...)
-	path := bin + string(os.PathListSeparator) + os.Getenv("PATH")
-	cmd.Env = append(os.Environ(), "MUSTER_ADDR="+p.Addr, "MUSTER_TOKEN="+p.Token, "PATH="+path)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if !strings.Contains(command[0], "/") {
 		if found, err := exec.LookPath(filepath.Join(bin, command[0])); err == nil {
 			cmd.Path, cmd.Err = found, nil
 		}
 	}
+	if _, err := exec.LookPath(cmd.Path); err != nil || cmd.Err != nil {
+		return nil, muster.Errorf(muster.CodeInvalid, "muster dev takes a command to run, and %q is no program here", command[0]).
+			WithCure("muster dev alone starts the platform, muster dev -- COMMAND runs a command on it")
+	}
+	cmd.Env = append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	return cmd, nil
+}
+
+// runCommand runs the command against the platform and returns its exit code as
+// an error.
+func runCommand(p *dev.Platform, cmd *exec.Cmd, signals <-chan os.Signal) error {
+	cmd.Env = append(cmd.Env, "MUSTER_ADDR="+p.Addr, "MUSTER_TOKEN="+p.Token)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	// On a terminal Ctrl-C reaches the command by itself, and it decides what
 	// that means. Elsewhere signals reach all of it through its group.
 	terminal := isTerminal(os.Stdin)
@@ -202,7 +244,7 @@ func runCommand(p *dev.Platform, bin string, command []string, signals <-chan os
 		}
 	}()
 	if err := <-started; err != nil {
-		return muster.Errorf(muster.CodeInvalid, "%s cannot be run: %v", command[0], err)
+		return muster.Errorf(muster.CodeInvalid, "%s cannot be run: %v", cmd.Args[0], err)
 	}
 	return awaitCommand(cmd, terminal, ended, signals)
 }

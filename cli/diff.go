@@ -44,7 +44,7 @@ func diffRuns(c *cli.Context) error {
 	all := differences(words[0], words[1])
 	if err := list(c, all, listing[difference]{
 		head:  []string{"FIELD", args[0], args[1]},
-		row:   func(d difference) []string { return []string{d.Field, orDash(oneLine(d.A)), orDash(oneLine(d.B))} },
+		row:   func(d difference) []string { return []string{d.Field, orDash(d.A), orDash(d.B)} },
 		empty: fmt.Sprintf("Runs %s and %s differ in nothing.", args[0], args[1]),
 	}); err != nil {
 		return err
@@ -67,9 +67,6 @@ func diffCommands(c *cli.Context, a, b *muster.RunView) error {
 	}
 	return nil
 }
-
-// oneLine is a text that fits a cell.
-func oneLine(s string) string { return shorten(strings.ReplaceAll(s, "\n", "⏎"), 60) }
 
 // differences lists the fields whose words are not the same, by name.
 func differences(a, b map[string]string) []difference {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,10 +43,16 @@ func doctor(c *cli.Context) error {
 	d.settings()
 	d.server()
 	d.machine()
+	passed := "" // where all is well, a filter for what is not finds nothing
+	if !slices.ContainsFunc(d.checks, func(k check) bool { return k.State != checkOK }) {
+		passed = "All checks are ok."
+	}
 	if err := list(c, d.checks, listing[check]{
+		passed: passed,
 		head:   []string{"STATE", "CHECK", "FINDING", "CURE"},
 		row:    func(k check) []string { return []string{k.State, k.Name, k.Message, orDash(k.Cure)} },
 		fields: map[string]string{"CHECK": "name", "FINDING": "message"},
+		wrap:   true,
 	}); err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ var examples = map[string][]string{
 	"top":                {"muster top"},
 	"doctor":             {"muster doctor", "muster doctor --filter state!=ok -o json"},
 	"run cancel":         {"muster run cancel try-1 try-2"},
-	"run wait":           {"muster run wait try-1"},
+	"run wait":           {"muster run wait try-1", "muster run wait try-1 try-2"},
 	"queue":              {"muster queue --cluster gpu --watch=5s"},
 	"node list":          {"muster node list --cluster gpu --filter state!=running"},
 	"node show":          {"muster node show node-1"},

@@ -20,6 +20,7 @@ type follower struct {
 	workspace, name string
 	look            logLook
 
+	some     bool // something was read
 	mu       sync.Mutex
 	out, err io.Writer
 }
@@ -88,6 +89,7 @@ func (f *follower) logs(ctx context.Context, q client.LogQuery) error {
 				f.print(f.err, fmt.Appendf(nil, "-- attempt %d\n", attempt))
 			}
 		}
+		f.some = f.some || f.look.grep == nil && len(chunk.Data) > 0
 		if err := f.show(func() error { return p.print(chunk) }); err != nil {
 			return err
 		}
@@ -117,10 +119,7 @@ func eventLine(e *muster.Event) string {
 	text := clock(e.At) + " "
 	switch {
 	case e.Kind == muster.EventState:
-		text += string(e.To)
-		if e.Message != "" {
-			text += ": " + e.Message
-		}
+		text += stateWords(string(e.To), e.Message)
 	case e.Kind == muster.EventWait:
 		text += "waits: " + e.Message
 	default:

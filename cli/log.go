@@ -1,13 +1,13 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -65,7 +65,26 @@ func logsOfRun(c *cli.Context) error {
 		return nil
 	}
 	q.Once = !c.Bool("follow")
-	return f.logs(ctx, q)
+	if err := f.logs(ctx, q); err != nil || f.some || !q.Once || look.json {
+		return err
+	}
+	fmt.Fprintln(c.App.ErrWriter, nothingLogged(c, run))
+	return nil
+}
+
+// nothingLogged says that no line was shown, and why.
+func nothingLogged(c *cli.Context, run *muster.RunView) string {
+	if c.String("grep") != "" || c.IsSet("since") {
+		return "run " + run.Name + " has written no such line"
+	}
+	text := "run " + run.Name + " has written nothing"
+	if stream := c.String("stream"); stream != "both" {
+		text += " to " + stream
+	}
+	if !run.State.Final() {
+		text += " yet"
+	}
+	return text
 }
 
 // logFlags reads the flags.
@@ -78,6 +97,11 @@ func (o *ofRun) logFlags() (q client.LogQuery, look logLook, err error) {
 		q.Stream = muster.Stream(s)
 	default:
 		return q, look, muster.Errorf(muster.CodeInvalid, "--stream is %q", s).WithCure("use stdout, stderr or both")
+	}
+	for _, flag := range []string{"tail", "attempt", "instance"} {
+		if n := o.Int(flag); n < 0 {
+			return q, look, muster.Errorf(muster.CodeInvalid, "--%s is %d", flag, n).WithCure("use a number from 0 on, or leave it out for all")
+		}
 	}
 	if !slices.Contains([]string{"auto", "always", "never"}, look.colour) {
 		return q, look, muster.Errorf(muster.CodeInvalid, "--color is %q", look.colour).WithCure("use auto, always or never")
@@ -127,17 +151,22 @@ func eventsOfRun(c *cli.Context) error {
 func eventText(e *muster.Event) string {
 	switch {
 	case e.Kind == muster.EventState && e.From != "":
-		return strings.TrimSuffix(fmt.Sprintf("%s → %s: %s", e.From, e.To, e.Message), ": ")
+		return string(e.From) + " → " + stateWords(string(e.To), e.Message)
 	case e.Kind == muster.EventState:
-		return fmt.Sprintf("%s: %s", e.To, e.Message)
+		return stateWords(string(e.To), e.Message)
 	}
 	return e.Message
 }
 
 // allEvents reads every page of a run's events.
 func (o *ofRun) allEvents() (all []*muster.Event, err error) {
-	for f := o.eventFilter(); ; f.After = all[len(all)-1].Seq {
-		page, err := o.api.ListEvents(o.Context.Context, f)
+	return pagesOfEvents(o.Context.Context, o.api, o.eventFilter())
+}
+
+// pagesOfEvents reads every page of the events that f chooses.
+func pagesOfEvents(ctx context.Context, api *client.Client, f muster.EventFilter) (all []*muster.Event, err error) {
+	for ; ; f.After = all[len(all)-1].Seq {
+		page, err := api.ListEvents(ctx, f)
 		if err != nil || len(page) == 0 {
 			return all, err
 		}

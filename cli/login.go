@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -54,11 +55,9 @@ func logIn(c *cli.Context) error {
 		return err
 	}
 	if a.Token == "-" {
-		text, err := io.ReadAll(io.LimitReader(c.App.Reader, maxSecret))
-		if err != nil {
-			return fmt.Errorf("read the token: %w", err)
+		if a.Token, err = readSecret(c.App.Reader); err != nil {
+			return err
 		}
-		a.Token = strings.TrimSpace(string(text))
 	}
 	if c.Bool("oidc") || a.Token == "" {
 		a.Token = ""
@@ -75,7 +74,34 @@ func logIn(c *cli.Context) error {
 		return err
 	}
 	fmt.Fprintf(c.App.ErrWriter, "you are %s at %s; context %s is current\n", p.Name, a.Addr, name)
+	noteEnvironment(c)
 	return nil
+}
+
+// noteEnvironment tells who has just chosen a context what goes before it.
+func noteEnvironment(c *cli.Context) {
+	var set []string
+	for _, name := range []string{"MUSTER_CONTEXT", "MUSTER_ADDR", "MUSTER_TOKEN", "MUSTER_WORKSPACE"} {
+		if os.Getenv(name) != "" {
+			set = append(set, name)
+		}
+	}
+	if len(set) > 0 {
+		fmt.Fprintf(c.App.ErrWriter, "note: %s of the environment goes before the current context; to use that: unset %s\n", strings.Join(set, ", "), strings.Join(set, " "))
+	}
+}
+
+// readSecret reads a token from stdin.
+func readSecret(from io.Reader) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(from, maxSecret))
+	if err != nil {
+		return "", fmt.Errorf("read the token: %w", err)
+	}
+	secret := strings.TrimSpace(string(text))
+	if secret == "" {
+		return "", muster.Errorf(muster.CodeInvalid, "--token - reads the token from stdin, and stdin was empty").WithCure("write it like muster login --token - < FILE")
+	}
+	return secret, nil
 }
 
 // caCertOf returns where the authority's certificate is, whatever folder the
@@ -190,7 +216,7 @@ func whoami(c *cli.Context) error {
 			if g.Workspace != "" {
 				where = "workspace " + g.Workspace
 			}
-			t.row("role", string(g.Role), where)
+			t.row("role", string(g.Role)+", "+where)
 		}
 		t.row("expires", expiry(p.ExpiresAt))
 		t.row("server", api.Addr())
@@ -205,5 +231,9 @@ func expiry(at time.Time) string {
 	case time.Now().After(at):
 		return "expired " + ago(at)
 	}
-	return "in " + length(time.Until(at))
+	left := time.Until(at)
+	if days := left.Round(time.Minute); days%day == 0 && days > 0 { // what was asked for a moment ago
+		return "in " + span(days)
+	}
+	return "in " + length(left)
 }

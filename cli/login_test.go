@@ -28,7 +28,7 @@ func TestTokens(t *testing.T) {
 	p := open(t)
 	o := p.do("token", "create", "ci", "--role", "reader", "--expires", "90d")
 	secret := strings.TrimSpace(o.out)
-	if !strings.HasPrefix(secret, "muster_") || o.out != secret+"\n" || !strings.Contains(o.err, "token ci is made: reader@default, expires in 89d") {
+	if !strings.HasPrefix(secret, "muster_") || o.out != secret+"\n" || !strings.Contains(o.err, "token ci is made: reader@default, expires in 90d;") {
 		t.Errorf("token create: %q %s", o.out, o.err)
 	}
 	if o := p.do("token", "list"); !strings.Contains(o.out, "ci") || strings.Contains(o.out, secret) {
@@ -70,6 +70,32 @@ func TestTokens(t *testing.T) {
 		if o := p.try(strings.Fields(line)...); o.code != want.code || !strings.Contains(o.err, want.text) {
 			t.Errorf("muster %s: exit code %d, want %d, %s", line, o.code, want.code, o.err)
 		}
+	}
+}
+
+// TestEmptySecrets holds that what is given and empty is refused, and stands for
+// nothing else.
+func TestEmptySecrets(t *testing.T) {
+	person(t)
+	p := open(t)
+	t.Setenv("MUSTER_TOKEN", testToken)
+	for _, c := range []struct {
+		args []string
+		text string
+	}{
+		{[]string{"login", "--addr", p.url, "--token", ""}, "muster: --token is empty\n"},
+		{[]string{"queue", "--addr", p.url, "--token="}, "muster: --token is empty\n"},
+		{[]string{"queue", "--addr", ""}, "muster: --addr is empty\n"},
+		{[]string{"login", "--addr", p.url, "--token", "-"}, "stdin was empty"},
+		{[]string{"login", "--addr", p.url, "--token", "two\nlines"}, "the token has a line break"},
+	} {
+		if o := try(t.Context(), "\n", c.args...); o.code != 2 || !strings.Contains(o.err, c.text) {
+			t.Errorf("%q: exit code %d, want 2 and %q\n%s", c.args, o.code, c.text, o.err)
+		}
+	}
+	o := try(t.Context(), "", "login", "--addr", p.url, "--context", "here")
+	if o.code != 0 || !strings.Contains(o.err, "note: MUSTER_TOKEN of the environment goes before the current context; to use that: unset MUSTER_TOKEN\n") {
+		t.Errorf("exit code %d, %s", o.code, o.err)
 	}
 }
 

@@ -18,7 +18,9 @@ func (d *diagnosis) machine() {
 		d.judge("data folder", err, "")
 		return
 	}
-	d.disk(folder)
+	if _, err := os.Stat(folder); err == nil { // else no platform was ever here
+		d.disk(folder)
+	}
 	d.secrets(filepath.Join(folder, "token"), settingsFile())
 	d.agent()
 	for _, engine := range []string{"nomad", "consul"} {
@@ -36,13 +38,9 @@ const leastDisk = 2 << 30
 
 // disk tells how much room the data folder has.
 func (d *diagnosis) disk(folder string) {
-	at := folder
-	for _, err := os.Stat(at); err != nil && at != "/"; _, err = os.Stat(at) {
-		at = filepath.Dir(at)
-	}
 	var fs unix.Statfs_t
-	if err := unix.Statfs(at, &fs); err != nil {
-		d.judge("disk", fmt.Errorf("look at %s: %w", at, err), "")
+	if err := unix.Statfs(folder, &fs); err != nil {
+		d.judge("disk", fmt.Errorf("look at %s: %w", folder, err), "")
 		return
 	}
 	free := int64(fs.Bavail) * fs.Bsize

@@ -105,6 +105,8 @@ type listing[T any] struct {
 	wide   []string          // the columns that only -o wide has
 	more   func(T) []string  // their cells
 	fields map[string]string // the JSON field of a column that is not named after it
+	wrap   bool              // every word counts: what is too long for a column goes on below
+	passed string            // what is said where --filter leaves nothing
 	limit  int               // how many at most, after --filter and --sort-by; 0 is all
 }
 
@@ -132,9 +134,14 @@ func list[T any](c *cli.Context, items []T, l listing[T]) error {
 	}
 	return show(c, items, func(t *table) {
 		if len(items) == 0 {
-			t.line("%s", cmp.Or(map[bool]string{true: "Nothing passes --filter."}[len(c.StringSlice("filter")) > 0], l.empty))
+			words := l.empty
+			if len(c.StringSlice("filter")) > 0 {
+				words = cmp.Or(l.passed, "Nothing passes --filter.")
+			}
+			t.line("%s", words)
 			return
 		}
+		t.cut = !l.wrap
 		t.row(l.columns(t.wide)...)
 		for _, item := range items {
 			t.row(l.cells(item, t.wide)...)

@@ -7,23 +7,29 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/charmbracelet/x/ansi"
 	"github.com/creack/pty"
 )
 
 // TestTableFits shortens the widest column of a table that is too wide.
 func TestTableFits(t *testing.T) {
-	draw := new(table)
+	draw := &table{cut: true}
 	draw.row("NAME", "REASON", "STATE")
 	draw.row("a", strings.Repeat("long ", 10), "failed")
 	draw.row("b\x1b[31m", "two\nlines", "")
 	for width, want := range map[int]string{
 		30: "NAME  REASON            STATE\na     long long long …  failed\nb     two⏎lines\n",
 		0:  "NAME  REASON                                              STATE\na     " + strings.Repeat("long ", 10) + "  failed\nb     two⏎lines\n",
-		5:  "NAME  REASON    STATE\na     long lo…  failed\nb     two⏎lin…\n",
+		20: "NAME  REASON  STATE\na     long …  failed\nb     two⏎l…\n",
+		5:  "NAME  REASON                                              STATE\na     " + strings.Repeat("long ", 10) + "  failed\nb     two⏎lines\n",
 	} {
 		if got := draw.text(screen{width: width}); got != want {
 			t.Errorf("%d columns: got\n%swant\n%s", width, got, want)
 		}
+	}
+	draw.cut = false
+	if got, want := draw.text(screen{width: 36}), "NAME  REASON                  STATE\na     long long long long     failed\n      long long long long\n      long long\nb     two⏎lines\n"; got != want {
+		t.Errorf("wrapped: got\n%swant\n%s", got, want)
 	}
 	if got := draw.text(screen{coloured: true}); strings.Count(got, "\x1b[31mfailed\x1b[m") != 1 || strings.Count(got, "\x1b") != 2 {
 		t.Errorf("colours: %q", got)
@@ -69,6 +75,11 @@ func TestTerminal(t *testing.T) {
 		text := p.onTerminal(c.environment, "", "run", "list")
 		if strings.Contains(text, "\x1b[33mqueued") != c.coloured || !strings.Contains(text, "…") {
 			t.Errorf("%v:\n%q", c.environment, text)
+		}
+		for line := range strings.Lines(ansi.Strip(text)) {
+			if ansi.StringWidth(strings.TrimSpace(line)) > 60 {
+				t.Errorf("a line is cut, and still too long for 60 columns: %q", line)
+			}
 		}
 	}
 	if o := p.do("run", "list"); strings.Contains(o.out, "\x1b") || !strings.Contains(o.out, "much-of-the-line") {

@@ -32,7 +32,7 @@ func showQueue(c *cli.Context) error {
 	return list(c, all, listing[*muster.Run]{
 		head: []string{"CLUSTER", "POSITION", "RUN", "PRIORITY", "WAITING", "REASON"},
 		row: func(r *muster.Run) []string {
-			return []string{r.Cluster, fmt.Sprint(r.Position), runInQueue(r), fmt.Sprint(r.Spec.Priority), lasted(r.QueuedAt, r.EndedAt), waiting(r)}
+			return []string{r.Cluster, fmt.Sprint(r.Position), runInQueue(r), fmt.Sprint(r.Spec.Priority), lasted(r.QueuedAt, r.EndedAt), orDash(waiting(r))}
 		},
 		wide: []string{"EXPERIMENT", "INSTANCES", "LOOKED AT AGAIN"},
 		more: func(r *muster.Run) []string {

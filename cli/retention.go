@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -57,7 +60,7 @@ func keeps(d muster.Duration) string {
 	if d == 0 {
 		return "for ever"
 	}
-	return length(time.Duration(d))
+	return span(time.Duration(d))
 }
 
 func updateWorkspace(c *cli.Context) error {
@@ -65,37 +68,58 @@ func updateWorkspace(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	change := muster.WorkspaceChange{DefaultCluster: setText(c, "default-cluster"), Description: setText(c, "description")}
+	ages := map[string]muster.Duration{}
+	for _, flag := range []string{"keep-artifacts", "keep-logs"} {
+		if !c.IsSet(flag) {
+			continue
+		}
+		age, err := readAge(c.String(flag))
+		if err != nil && c.String(flag) != "0" {
+			return muster.Errorf(muster.CodeInvalid, "--%s is %q", flag, c.String(flag)).WithCure("use 30d, 12h, or 0 for ever")
+		}
+		ages[flag] = muster.Duration(age)
+	}
+	if change == (muster.WorkspaceChange{}) && len(ages) == 0 {
+		return muster.Errorf(muster.CodeInvalid, "nothing is to be changed").WithCure("name what by a flag, such as --keep-logs 14d; --help lists them")
+	}
 	api, err := connect(c)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	w, err := api.UpdateWorkspace(c.Context, args[0], muster.WorkspaceChange{DefaultCluster: setText(c, "default-cluster"), Description: setText(c, "description")})
+	w, err := api.UpdateWorkspace(c.Context, args[0], change)
 	if err != nil {
 		return err
 	}
 	keep := w.Keeping
-	for flag, to := range map[string]*muster.Duration{"keep-artifacts": &keep.Artifacts, "keep-logs": &keep.Logs} {
-		if !c.IsSet(flag) {
-			continue
-		}
-		age, err := readAge(c.String(flag))
-		if c.String(flag) == "0" {
-			age, err = 0, nil
-		}
-		if err != nil {
-			return muster.Errorf(muster.CodeInvalid, "--%s is %q", flag, c.String(flag)).WithCure("use 30d, 12h, or 0 for ever")
-		}
-		*to = muster.Duration(age)
+	if age, is := ages["keep-artifacts"]; is {
+		keep.Artifacts = age
+	}
+	if age, is := ages["keep-logs"]; is {
+		keep.Logs = age
 	}
 	if keep != w.Keeping {
 		if w, err = api.SetKeeping(c.Context, args[0], keep); err != nil {
 			return err
 		}
 	}
-	return show(c, w, func(t *table) {
-		t.line("workspace %s keeps files %s and logs %s", w.Name, keeps(w.Keeping.Artifacts), keeps(w.Keeping.Logs))
-	})
+	return show(c, w, func(t *table) { t.line("workspace %s: %s", w.Name, strings.Join(changedOf(c, w), ", ")) })
+}
+
+// changedOf says how what flags have changed of a workspace stands now.
+func changedOf(c *cli.Context, w *muster.Workspace) (words []string) {
+	for _, of := range []struct{ flag, words string }{
+		{"description", "it is described as " + strconv.Quote(w.Description)},
+		{"default-cluster", "runs that name no compute go to cluster " + cmp.Or(w.DefaultCluster, "none")},
+		{"keep-artifacts", "files are kept " + keeps(w.Keeping.Artifacts)},
+		{"keep-logs", "logs are kept " + keeps(w.Keeping.Logs)},
+	} {
+		if c.IsSet(of.flag) {
+			words = append(words, of.words)
+		}
+	}
+	return words
 }
 
 // archiveRuns archives runs, or takes them back.
@@ -107,16 +131,32 @@ func archiveRuns(archived bool) cli.ActionFunc {
 		}
 		defer o.api.Close()
 		for _, name := range append([]string{o.name}, o.more...) {
-			r, err := o.api.ArchiveRun(c.Context, o.workspace, name, archived)
+			said, err := archiveRun(o, name, archived)
 			if err != nil {
 				return err
 			}
-			what := "restored"
-			if archived {
-				what = "archived"
-			}
-			fmt.Fprintf(c.App.ErrWriter, "run %s is %s\n", r.Name, what)
+			fmt.Fprintf(c.App.ErrWriter, "run %s %s\n", name, said)
 		}
 		return nil
 	}
+}
+
+// archiveRun archives a run, or takes it back, and returns what to say of it.
+func archiveRun(o *ofRun, name string, archived bool) (string, error) {
+	v, err := o.api.Run(o.Context.Context, o.workspace, name)
+	switch {
+	case err != nil:
+		return "", err
+	case archived && !v.ArchivedAt.IsZero():
+		return "was archived already, " + lately(v.ArchivedAt), nil
+	case !archived && v.ArchivedAt.IsZero():
+		return "is not archived: there is nothing to restore", nil
+	}
+	if _, err := o.api.ArchiveRun(o.Context.Context, o.workspace, name, archived); err != nil {
+		return "", err
+	}
+	if archived {
+		return "is archived", nil
+	}
+	return "is restored", nil
 }

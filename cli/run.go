@@ -22,7 +22,7 @@ func runCommands() *cli.Command {
 			&cli.StringFlag{Name: "parent", Usage: "only the children of this `RUN`"},
 			&cli.StringSliceFlag{Name: "state", Usage: "only those in this `STATE`; may be given again"},
 			&cli.StringFlag{Name: "archived", Usage: "`WHICH`: false, true (only archived ones) or all", Value: string(muster.ArchivedFalse)},
-			&cli.BoolFlag{Name: "tree", Usage: "put children below their parents"},
+			&cli.BoolFlag{Name: "tree", Usage: "put children below their parents, the oldest first"},
 			&cli.IntFlag{Name: "limit", Usage: "at most this `MANY`; 0 is all", Value: 20}}},
 		{Name: "show", Usage: "show a run: timeline, inputs, metrics and files", ArgsUsage: "NAME", Action: showRun},
 		{Name: "why", Usage: "say why a run waits, or is in its state", ArgsUsage: "NAME", Action: whyRun},
@@ -44,7 +44,7 @@ func runCommands() *cli.Command {
 		{Name: "restore", Usage: "take runs back from the archive", ArgsUsage: "NAME [NAME…]", Action: archiveRuns(false)},
 		{Name: "delete", Usage: "delete final runs with what they left; their names stay taken", ArgsUsage: "NAME [NAME…]", Action: deleteRuns(), Flags: []cli.Flag{yesFlag()}},
 		{Name: "cancel", Usage: "end runs, and all below them", ArgsUsage: "NAME [NAME…]", Action: cancelRuns},
-		{Name: "wait", Usage: "wait until a run ends; exit code 1 unless it succeeded", ArgsUsage: "NAME", Action: waitRun},
+		{Name: "wait", Usage: "wait until runs end; exit code 1 unless they succeeded", ArgsUsage: "NAME [NAME…]", Action: waitRuns},
 	}}
 }
 
@@ -91,6 +91,9 @@ func listRuns(c *cli.Context) error {
 		limit = 0 // what they choose may be anywhere
 	}
 	runs, err := api.AllRuns(c.Context, workspaceOf(c), q, limit)
+	if err == nil && len(runs) == 0 && q.Experiment != "" {
+		_, err = api.Experiment(c.Context, workspaceOf(c), q.Experiment) // it may be none
+	}
 	if err != nil {
 		return err
 	}
@@ -106,7 +109,7 @@ func listRuns(c *cli.Context) error {
 	return list(c, runs, listing[*muster.RunView]{
 		head: []string{"NAME", "STATE", "EXPERIMENT", "CLUSTER", "SUBMITTED", "RAN", "REASON"},
 		row: func(r *muster.RunView) []string {
-			return []string{before[r.Name] + r.Name, string(r.State), r.Experiment, r.Cluster, ago(r.CreatedAt), lastedRun(r), reasonCell(c, because(r))}
+			return []string{before[r.Name] + r.Name, string(r.State), r.Experiment, r.Cluster, ago(r.CreatedAt), lastedRun(r), orDash(because(r))}
 		},
 		wide: []string{"PARENT", "PRIORITY", "STARTED", "ENDED", "EXIT CODE", "METRICS"},
 		more: func(r *muster.RunView) []string {
@@ -118,17 +121,18 @@ func listRuns(c *cli.Context) error {
 		},
 		fields: map[string]string{"SUBMITTED": "created_at", "PRIORITY": "spec.priority", "STARTED": "started_at", "ENDED": "ended_at"},
 		limit:  c.Int("limit"),
-		empty:  "There is no such run in workspace " + workspaceOf(c) + ": muster run submit FILE submits one.",
+		empty:  noRun(c),
 	})
 }
 
-// reasonCell is a reason in a list: a short one, but in full where there is room
-// for all.
-func reasonCell(c *cli.Context, reason string) string {
-	if c.String("output") == "wide" {
-		return reason
+// noRun says that a list of runs is empty, and what to do.
+func noRun(c *cli.Context) string {
+	for _, flag := range []string{"experiment", "parent", "state", "archived"} {
+		if c.IsSet(flag) {
+			return "No run of workspace " + workspaceOf(c) + " matches: muster run list shows all."
+		}
 	}
-	return shorten(reason, 60)
+	return "There is no run in workspace " + workspaceOf(c) + ": muster run submit FILE submits one."
 }
 
 // metricWords shows the last values of all metrics in a cell.
@@ -180,36 +184,29 @@ func cancelRuns(c *cli.Context) error {
 	return last
 }
 
-func waitRun(c *cli.Context) error {
-	o, err := aboutRun(c)
-	if err != nil {
-		return err
-	}
-	defer o.api.Close()
-	v, err := o.api.WaitRun(c.Context, o.workspace, o.name)
-	if err != nil {
-		return err
-	}
-	if err := show(c, full(v), func(t *table) { t.line("%s", v.State) }); err != nil {
-		return err
-	}
-	return ended(v)
-}
-
-// ended is the error with which a command ends that waited for a run.
-func ended(v *muster.RunView) error {
+// ended is the error with which a command ends that waited for a run. It may
+// hint at what the run said, where that was not shown.
+func ended(v *muster.RunView, hint bool) error {
 	if v.State == muster.RunSucceeded {
 		return nil
 	}
-	return cli.Exit(strings.TrimSuffix(fmt.Sprintf("run %s %s: %s", v.Name, stateWord(v.State), v.Reason), ": "), 1)
+	text := "run " + v.Name + " " + stateWords(string(v.State), v.Reason)
+	if v.State == muster.RunCancelled {
+		text = "run " + v.Name + " was " + stateWords(string(v.State), v.Reason)
+	}
+	if words := lastWords(v); hint && words != "" {
+		text += "\n  " + words + " shows what it said"
+	}
+	return cli.Exit(text, 1)
 }
 
-// stateWord puts a final state into a sentence.
-func stateWord(s muster.RunState) string {
-	if s == muster.RunCancelled {
-		return "was cancelled"
+// lastWords is the command that shows what the program of a failed run said
+// last; "" where it did not fail, or never began.
+func lastWords(v *muster.RunView) string {
+	if v.State != muster.RunFailed || v.StartedAt.IsZero() {
+		return ""
 	}
-	return string(s)
+	return fmt.Sprintf("muster run logs %s --stream stderr --tail 20", v.Name)
 }
 
 // fullView is a run as -o json shows it: what programs look for is there even

@@ -77,15 +77,39 @@ func TestWaitForFailure(t *testing.T) {
 	p := open(t)
 	s := p.begin("run", "submit", "--wait", "--name", "r", p.file("command: a"))
 	p.says(&s.out, "r\n")
+	waits := func(code muster.WaitCode, message string) {
+		_, err := p.ledger.Apply(t.Context(), &muster.Decision{Waits: []muster.Wait{{RunID: p.run("r").ID, Reason: muster.WaitReason{Code: code, Message: message}}}})
+		p.must(err)
+	}
+	waits(muster.WaitCapacity, "one")
+	p.says(&s.err, "run r waits: one\n")
+	waits(muster.WaitCapacity, "two") // the same kind
+	waits(muster.WaitAhead, "three")
+	p.says(&s.err, "run r waits: three\n")
 	w := p.begin("run", "wait", "r")
+	p.says(&w.err, "run r waits: three\n")
 	p.end(p.start("r"), muster.RunFailed, "the command ended with exit code 3")
 	p.ends(s)
 	p.ends(w)
-	if s.code != 1 || s.out.String() != "r\n" || !strings.Contains(s.err.String(), "muster: run r failed: the command ended with exit code 3") {
+	if s.code != 1 || s.out.String() != "r\n" || strings.Contains(s.err.String(), "two") ||
+		!strings.HasSuffix(s.err.String(), "muster: run r failed: the command ended with exit code 3\n  muster run logs r --stream stderr --tail 20 shows what it said\n") {
 		t.Errorf("submit --wait: exit code %d\nout %q\nerr %q", s.code, s.out.String(), s.err.String())
 	}
-	if w.code != 1 || w.out.String() != "failed\n" {
+	if w.code != 1 || w.out.String() != "failed\n" || strings.Contains(w.err.String(), "one") {
 		t.Errorf("wait: exit code %d\nout %q\nerr %q", w.code, w.out.String(), w.err.String())
+	}
+}
+
+// TestWaitForSeveral waits for all of them, and fails where one did.
+func TestWaitForSeveral(t *testing.T) {
+	p := open(t)
+	p.submitted("good")
+	p.submitted("bad")
+	p.end(p.start("good"), muster.RunSucceeded, "")
+	p.end(p.start("bad"), muster.RunFailed, "exit code 3")
+	o := p.try("run", "wait", "good", "bad")
+	if o.code != 1 || !strings.Contains(o.out, "\ngood  succeeded") || !strings.Contains(o.out, "\nbad   failed") || !strings.Contains(o.err, "run bad failed: exit code 3") {
+		t.Errorf("exit code %d\n%s%s", o.code, o.out, o.err)
 	}
 }
 

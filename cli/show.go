@@ -62,7 +62,7 @@ func showRun(c *cli.Context) error {
 			t.line("\nBelow it")
 		}
 		for _, b := range treeOf(below) {
-			t.row("  "+b.before+b.run.Name, string(b.run.State), lastedRun(b.run), because(b.run))
+			t.row("  "+b.before+b.run.Name, string(b.run.State), lastedRun(b.run), orDash(because(b.run)))
 		}
 	})
 }
@@ -80,7 +80,13 @@ func drawHead(t *table, v *muster.RunView) {
 	if v.Parent != "" {
 		t.row("parent", v.Parent)
 	}
-	t.row("state", strings.TrimSuffix(string(v.State)+": "+because(v), ": "))
+	t.row("state", stateWords(string(v.State), because(v)))
+	if !v.ArchivedAt.IsZero() {
+		t.row("archived", ago(v.ArchivedAt))
+	}
+	if words := lastWords(v); words != "" {
+		t.row("what it said", words)
+	}
 	if v.Stop != "" && !v.State.Final() {
 		t.row("told to end", string(v.Stop))
 	}
@@ -108,7 +114,7 @@ func drawWords(t *table, head string, words map[string]string) {
 	}
 	t.line("\n%s", head)
 	for _, name := range slices.Sorted(maps.Keys(words)) {
-		t.row("  "+name, shorten(strings.ReplaceAll(words[name], "\n", "⏎"), 100))
+		t.row("  "+name, words[name])
 	}
 }
 
@@ -141,7 +147,7 @@ func timeline(v *muster.RunView) (list []moment) {
 		}
 	}
 	if v.State.Final() {
-		add(v.EndedAt, "%s", strings.TrimSuffix(string(v.State)+": "+because(v), ": "))
+		add(v.EndedAt, "%s", stateWords(string(v.State), because(v)))
 	}
 	slices.SortStableFunc(list, func(a, b moment) int { return a.at.Compare(b.at) })
 	return list
@@ -163,6 +169,7 @@ type why struct {
 	WaitReason *muster.WaitReason `json:"wait_reason"`
 	Position   int                `json:"position"`
 	Phase      muster.Phase       `json:"phase"`
+	ArchivedAt time.Time          `json:"archived_at,omitzero"`
 	Events     []*muster.Event    `json:"events"` // the last ones
 }
 
@@ -184,15 +191,24 @@ func whyRun(c *cli.Context) error {
 		return err
 	}
 	events = events[max(0, len(events)-whyEvents):]
-	w := why{Name: v.Name, State: v.State, Reason: v.Reason, WaitReason: v.WaitReason, Position: v.Position, Phase: v.Phase, Events: events}
+	if v.State == muster.RunQueued {
+		v.Phase = "" // it is that of an attempt which is over
+	}
+	w := why{Name: v.Name, State: v.State, Reason: v.Reason, WaitReason: v.WaitReason, Position: v.Position, Phase: v.Phase, ArchivedAt: v.ArchivedAt, Events: events}
 	return show(c, w, func(t *table) {
-		t.line("%s", strings.TrimSuffix(fmt.Sprintf("run %s: %s: %s", v.Name, v.State, because(v)), ": "))
+		t.line("run %s: %s", v.Name, stateWords(string(v.State), because(v)))
 		drawWait(t, v)
 		if v.Phase != "" {
 			t.line("phase: %s", v.Phase)
 		}
 		if v.Stop != "" && !v.State.Final() {
 			t.line("it is told to end: %s", v.Stop)
+		}
+		if !v.ArchivedAt.IsZero() {
+			t.line("it is archived: muster run restore %s takes it back", v.Name)
+		}
+		if words := lastWords(v); words != "" {
+			t.line("%s shows what it said", words)
 		}
 		t.line("\nWhat happened last")
 		for _, e := range events {

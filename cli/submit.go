@@ -55,13 +55,22 @@ func submitRun(c *cli.Context) error {
 
 // afterSubmit prints the run's name, and waits or follows where that is wanted.
 func afterSubmit(c *cli.Context, api *client.Client, r *muster.Run) error {
-	if !c.Bool("follow") {
-		fmt.Fprintln(c.App.Writer, r.Name)
+	switch {
+	case c.Bool("follow"), c.Bool("wait") && structured(c): // then it is told as it has ended
+	default:
+		if err := show(c, r, func(t *table) { t.line("%s", r.Name) }); err != nil {
+			return err
+		}
 	}
 	if !c.Bool("follow") && !c.Bool("wait") {
 		return nil
 	}
 	return awaitRun(c, api, r)
+}
+
+// structured reports whether programs read what is shown.
+func structured(c *cli.Context) bool {
+	return slices.Contains([]string{"json", "yaml"}, c.String("output"))
 }
 
 // awaitRun waits for a run that was submitted. Ctrl-C ends the waiting, not the
@@ -74,7 +83,7 @@ func awaitRun(c *cli.Context, api *client.Client, r *muster.Run) error {
 	if c.Bool("follow") {
 		v, err = newFollower(c, api, r.Workspace, r.Name).follow(ctx)
 	} else {
-		v, err = api.WaitRun(ctx, r.Workspace, r.Name)
+		v, err = awaitEnd(ctx, c, api, r.Workspace, r.Name)
 	}
 	if ctx.Err() != nil && c.Context.Err() == nil {
 		return cli.Exit(fmt.Sprintf("no longer waiting; run %s goes on\n  muster run logs -f %s follows it again, muster run cancel %s ends it", r.Name, r.Name, r.Name), 130)
@@ -82,7 +91,12 @@ func awaitRun(c *cli.Context, api *client.Client, r *muster.Run) error {
 	if err != nil {
 		return err
 	}
-	return ended(v)
+	if structured(c) && !c.Bool("follow") {
+		if err := show(c, full(v), nil); err != nil {
+			return err
+		}
+	}
+	return ended(v, !c.Bool("follow"))
 }
 
 // readJob reads the job file with what flags put into it.
@@ -174,7 +188,7 @@ func (s *submission) bring(ctx context.Context, job *jobfile.Job) error {
 // about.
 func placed(err error, job *jobfile.Job) error {
 	e, ok := err.(*muster.Error)
-	if !ok || e.Code != muster.CodeRefused && e.Code != muster.CodeInvalid || e.Field == "" {
+	if !ok || !slices.Contains([]muster.Code{muster.CodeRefused, muster.CodeInvalid, muster.CodeNotFound}, e.Code) || e.Field == "" {
 		return err
 	}
 	at := job.Place(e.Field)

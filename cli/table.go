@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
@@ -9,7 +10,8 @@ import (
 
 // table collects what people read: lines, and rows whose cells are aligned.
 type table struct {
-	wide   bool // -o wide: there is room for more
+	wide   bool // -o wide: there is room for more, and nothing is cut
+	cut    bool // what is too long for a list's column is cut, so that each row is a line; else it goes on below
 	blocks []block
 }
 
@@ -19,12 +21,12 @@ type block struct {
 	rows [][]string
 }
 
-// gap is what stands between two columns, and narrowest how far a column that
-// is too wide for the terminal is cut at most.
-const (
-	gap       = 2
-	narrowest = 8
-)
+// gap is what stands between two columns.
+const gap = 2
+
+// narrowest says how narrow columns become at most, from what still reads well to
+// what is better than nothing.
+var narrowest = []int{10, 8, 6, 4}
 
 // line writes a line of its own; it takes no part in the columns around it.
 func (t *table) line(format string, args ...any) {
@@ -53,30 +55,52 @@ func (t *table) text(s screen) string {
 			text.WriteString(strings.TrimRight(b.line, " ") + "\n")
 			continue
 		}
-		b.write(&text, s)
+		if t.wide {
+			s.width = 0
+		}
+		b.write(&text, s, t.cut)
 	}
 	return text.String()
 }
 
 // write writes rows in columns.
-func (b block) write(text *strings.Builder, s screen) {
+func (b block) write(text *strings.Builder, s screen, cut bool) {
 	widths := b.fit(s.width)
 	for i, row := range b.rows {
-		line := ""
+		cells, height := make([][]string, len(row)), 1
 		for j, cell := range row {
-			cell = ansi.Truncate(cell, widths[j], "…")
-			blanks := widths[j] + gap - ansi.StringWidth(cell)
-			if b.state(i, j) {
-				cell = s.colour(cell)
-			}
-			line += cell + strings.Repeat(" ", blanks)
+			cells[j] = lines(cell, widths[j], cut)
+			height = max(height, len(cells[j]))
 		}
-		text.WriteString(strings.TrimRight(line, " ") + "\n")
+		for k := range height {
+			line := ""
+			for j := range row {
+				cell := ""
+				if k < len(cells[j]) {
+					cell = cells[j][k]
+				}
+				blanks := widths[j] + gap - ansi.StringWidth(cell)
+				if k == 0 && b.state(i, j) {
+					cell = s.colour(cell)
+				}
+				line += cell + strings.Repeat(" ", blanks)
+			}
+			text.WriteString(strings.TrimRight(line, " ") + "\n")
+		}
 	}
 }
 
+// lines fits a cell into its column: cut, or on several lines.
+func lines(cell string, width int, cut bool) []string {
+	if cut || ansi.StringWidth(cell) <= width {
+		return []string{ansi.Truncate(cell, width, "…")}
+	}
+	return strings.Split(ansi.Wrap(cell, width, "/-"), "\n")
+}
+
 // fit returns the width of each column. While the rows are wider than the
-// screen, the widest column gives way.
+// screen, the widest column gives way; the first, which names the row, after all
+// others. Rows for which there is no room at all are left to the terminal.
 func (b block) fit(screen int) []int {
 	var widths []int
 	for _, row := range b.rows {
@@ -90,23 +114,35 @@ func (b block) fit(screen int) []int {
 	if screen <= 0 {
 		return widths
 	}
-	total := -gap
+	over, fitted := -gap-screen, slices.Clone(widths)
 	for _, w := range widths {
-		total += w + gap
+		over += w + gap
 	}
-	for ; total > screen; total-- {
+	for _, least := range narrowest {
+		over = squeeze(fitted[min(1, len(fitted)-1):], over, least)
+		if over = squeeze(fitted[:1], over, least); over <= 0 {
+			return fitted
+		}
+	}
+	return widths
+}
+
+// squeeze takes what is over from the widest columns, down to a least width, and
+// returns what is still over.
+func squeeze(widths []int, over, least int) int {
+	for ; over > 0; over-- {
 		widest := 0
 		for j, w := range widths {
 			if w >= widths[widest] {
 				widest = j
 			}
 		}
-		if widths[widest] <= narrowest {
+		if widths[widest] <= least {
 			break
 		}
 		widths[widest]--
 	}
-	return widths
+	return over
 }
 
 // state reports whether a cell tells a state: one below the head STATE, or the

@@ -73,7 +73,7 @@ func listTokens(c *cli.Context) error {
 	return listAll(c, func(api *client.Client) ([]*muster.Token, error) { return api.Tokens(c.Context) }, listing[*muster.Token]{
 		head: []string{"NAME", "ROLE", "WORKSPACE", "EXPIRES", "LAST USED"},
 		row: func(k *muster.Token) []string {
-			return []string{k.Name, string(k.Role), orDash(k.Workspace), expiry(k.ExpiresAt), ago(k.LastUsedAt)}
+			return []string{k.Name, string(k.Role), orDash(k.Workspace), expiry(k.ExpiresAt), lately(k.LastUsedAt)}
 		},
 		empty:  "There is no token that you may revoke: muster token create --role ROLE NAME makes one.",
 		wide:   []string{"CREATED", "BY"},

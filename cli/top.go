@@ -9,7 +9,6 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
-	"github.com/charmbracelet/x/ansi"
 	"github.com/urfave/cli/v2"
 
 	"github.com/muster-ml/muster"
@@ -19,7 +18,8 @@ import (
 // topCommand is the live view.
 func topCommand() *cli.Command {
 	return &cli.Command{Name: "top", Usage: "watch runs, nodes and the queue live, in a terminal", Action: top,
-		Description: "Tab, r, n and q switch between runs, nodes and queue; up and down choose a run, Enter shows the end of its logs, Esc goes back; x or Ctrl-C ends."}
+		Description: "Tab, r, n and w switch between runs, nodes and waiting runs; up and down choose one, Enter shows a node, why a run waits and the end of its logs,\n" +
+			"Esc goes back; ? shows the keys, q or Ctrl-C ends."}
 }
 
 func top(c *cli.Context) error {
@@ -93,8 +93,12 @@ func look(ctx context.Context, api *client.Client, workspace, run string) (g gla
 	return g
 }
 
-// tabs are what the live view switches between.
-var tabs = []string{"runs", "nodes", "queue"}
+// tabs are what the live view switches between; the first letter of each is its
+// key.
+var tabs = []string{"runs", "nodes", "waiting"}
+
+// topKeys are the keys of the live view.
+var topKeys = [][2]string{{"r", "runs"}, {"n", "nodes"}, {"w", "waiting"}, {"Tab", "next"}, {"↑↓", "choose"}, {"Enter", "look"}, {"Esc", "back"}, {"?", "keys"}, {"q", "quit"}}
 
 // topView is the state of the live view; each message makes a new one.
 type topView struct {
@@ -104,7 +108,8 @@ type topView struct {
 
 	tab    int
 	cursor int
-	run    string // whose logs are shown; "" for none
+	chosen string // the run or node that is shown; "" for none
+	help   bool   // the keys are shown
 	seen   glance
 }
 
@@ -113,7 +118,10 @@ func (v topView) Init() tea.Cmd { return v.see() }
 
 // see looks at the server behind the scenes.
 func (v topView) see() tea.Cmd {
-	run := v.run
+	run := v.chosen
+	if tabs[v.tab] == "nodes" {
+		run = ""
+	}
 	return func() tea.Msg { return v.look(run) }
 }
 
@@ -143,22 +151,26 @@ func (v topView) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 
 // key follows a key.
 func (v topView) key(key string) (tea.Model, tea.Cmd) {
+	help := v.help
+	v.help = false
 	switch key {
-	case "ctrl+c", "x":
+	case "ctrl+c", "q", "x":
 		return v, tea.Quit
+	case "?":
+		v.help = !help
 	case "tab":
-		v.tab, v.cursor, v.run = (v.tab+1)%len(tabs), 0, ""
-	case "r", "n", "q":
-		v.tab, v.cursor, v.run = slices.IndexFunc(tabs, func(t string) bool { return t[:1] == key }), 0, ""
+		v.tab, v.cursor, v.chosen = (v.tab+1)%len(tabs), 0, ""
+	case "r", "n", "w":
+		v.tab, v.cursor, v.chosen = slices.IndexFunc(tabs, func(t string) bool { return t[:1] == key }), 0, ""
 	case "up":
 		v.cursor = max(0, v.cursor-1)
 	case "down":
 		v.cursor = max(0, min(v.cursor+1, len(v.names())-1))
 	case "esc":
-		v.run = ""
+		v.chosen = ""
 	case "enter":
-		if names := v.names(); v.cursor < len(names) && tabs[v.tab] != "nodes" {
-			v.run = names[v.cursor]
+		if names := v.names(); v.cursor < len(names) {
+			v.chosen = names[v.cursor]
 			return v, func() tea.Msg { return again{} }
 		}
 	}
@@ -170,84 +182,8 @@ func (v topView) names() []string {
 	switch tabs[v.tab] {
 	case "nodes":
 		return names(v.seen.nodes, func(n *muster.Node) string { return n.Name })
-	case "queue":
+	case "waiting":
 		return names(v.seen.queue, func(r *muster.Run) string { return r.Name })
 	}
 	return names(v.seen.runs, func(r *muster.RunView) string { return r.Name })
-}
-
-// View draws the whole terminal.
-func (v topView) View() tea.View {
-	lines := strings.Split(strings.TrimSuffix(v.body(), "\n"), "\n")
-	if room := v.height - 2; room > 0 && len(lines) > room {
-		if v.run != "" {
-			lines = lines[len(lines)-room:] // the end of a log
-		} else {
-			from := min(max(0, v.cursor+2-room), len(lines)-room)
-			lines = append(lines[:1:1], lines[1+from:from+room]...)
-		}
-	}
-	view := tea.NewView(v.title() + "\n" + strings.Join(lines, "\n"))
-	view.AltScreen = true
-	return view
-}
-
-// title says where one is, and how things stand.
-func (v topView) title() string {
-	words := make([]string, len(tabs))
-	for i, tab := range tabs {
-		words[i] = tab
-		if i == v.tab {
-			words[i] = "[" + tab + "]"
-		}
-	}
-	ready := 0
-	for _, n := range v.seen.nodes {
-		ready += boolean(n.Ready())
-	}
-	text := fmt.Sprintf("%s   %s, %d ready, %s", strings.Join(words, " "), count(len(v.seen.nodes), "node"), ready, count(v.seen.total, "waiting run"))
-	if v.seen.err != nil {
-		text += "   " + v.seen.err.Error()
-	}
-	if v.screen.width > 0 {
-		text = ansi.Truncate(ansi.Strip(strings.ReplaceAll(text, "\n", " ")), v.screen.width, "…")
-	}
-	return text
-}
-
-// body is the table of the tab, or the logs of the chosen run.
-func (v topView) body() string {
-	if v.run != "" {
-		if v.seen.run != v.run {
-			return "logs of " + v.run + " …"
-		}
-		return "logs of " + v.run + "\n" + ansi.Hardwrap(ansi.Strip(v.seen.log), max(v.screen.width, 20), true)
-	}
-	t := new(table)
-	row := func(i int, cells ...string) {
-		mark := " "
-		if i == v.cursor {
-			mark = ">"
-		}
-		t.row(append([]string{mark}, cells...)...)
-	}
-	switch tabs[v.tab] {
-	case "nodes":
-		t.row("", "NODE", "CLUSTER", "STATE", "MHZ USED", "MIB USED", "RUNS")
-		for i, n := range v.seen.nodes {
-			used := n.Used.Add(n.Foreign)
-			row(i, n.Name, n.Cluster, string(n.State), fmt.Sprintf("%s of %s", used.MHz, n.Allocatable.MHz), fmt.Sprintf("%s of %s", used.MiB, n.Allocatable.MiB), strings.Join(n.Runs, ", "))
-		}
-	case "queue":
-		t.row("", "CLUSTER", "POSITION", "RUN", "PRIORITY", "WAITING", "REASON")
-		for i, r := range v.seen.queue {
-			row(i, r.Cluster, fmt.Sprint(r.Position), r.Name, fmt.Sprint(r.Spec.Priority), lasted(r.QueuedAt, r.EndedAt), waiting(r))
-		}
-	default:
-		t.row("", "RUN", "STATE", "EXPERIMENT", "CLUSTER", "RAN", "REASON")
-		for i, r := range v.seen.runs {
-			row(i, r.Name, string(r.State), r.Experiment, r.Cluster, lastedRun(r), because(r))
-		}
-	}
-	return t.text(v.screen)
 }

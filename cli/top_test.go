@@ -28,18 +28,26 @@ func TestTopKeys(t *testing.T) {
 		return &muster.RunView{Run: muster.Run{Name: name, State: muster.RunRunning}}
 	}
 	seen := glance{runs: []*muster.RunView{run("alpha"), run("beta")}, nodes: []*muster.Node{{Name: "node1", State: muster.NodeIdle}},
-		queue: []*muster.Run{{Name: "gamma", Cluster: "local", Position: 1}}, total: 1}
+		queue: []*muster.Run{{Name: "gamma", Cluster: "local", Position: 1, WaitReason: &muster.WaitReason{Message: "no room", Ahead: "other/delta"}}}, total: 1}
 	asked := ""
-	first := topView{height: 20, look: func(run string) glance { asked = run; g := seen; g.run, g.log = run, "hello\x1b[2J\n"; return g }}
+	first := topView{height: 20, look: func(run string) glance {
+		asked = run
+		g := seen
+		g.run, g.log = run, strings.Repeat("more\n", 30)+"hello\x1b[2J\n"
+		return g
+	}}
 	v, _ := first.Update(seen)
 	for _, c := range []struct {
 		keys []tea.KeyPressMsg
 		want []string
 	}{
-		{nil, []string{"[runs] nodes queue   1 node, 1 ready, 1 waiting run", ">  alpha  running", "   beta"}},
-		{[]tea.KeyPressMsg{{Code: tea.KeyDown}, {Code: tea.KeyDown}}, []string{">  beta"}},
-		{[]tea.KeyPressMsg{{Code: tea.KeyTab}}, []string{"[nodes]", ">  node1"}},
-		{[]tea.KeyPressMsg{{Code: 'q', Text: "q"}}, []string{"[queue]", ">  local    1         gamma"}},
+		{nil, []string{"[runs] nodes waiting   1 node, 1 ready, 1 waiting run", "> alpha  running", "  beta", "\nr runs  n nodes  w waiting "}},
+		{[]tea.KeyPressMsg{{Code: tea.KeyDown}, {Code: tea.KeyDown}}, []string{"> beta"}},
+		{[]tea.KeyPressMsg{{Code: tea.KeyTab}}, []string{"[nodes]", "> node1"}},
+		{[]tea.KeyPressMsg{{Code: 'n', Text: "n"}, {Code: tea.KeyEnter}}, []string{"node node1\nid", "used by runs"}},
+		{[]tea.KeyPressMsg{{Code: 'w', Text: "w"}}, []string{"[waiting]", "> gamma  local    1"}},
+		{[]tea.KeyPressMsg{{Code: 'w', Text: "w"}, {Code: tea.KeyEnter}}, []string{"reason     no room", "position   1 in the queue of cluster local", "before it  other/delta", "logs of gamma …"}},
+		{[]tea.KeyPressMsg{{Code: '?', Text: "?"}}, []string{"keys\nr      runs", "q      quit"}},
 	} {
 		shown, _ := press(v, c.keys...)
 		for _, want := range c.want {
@@ -51,16 +59,16 @@ func TestTopKeys(t *testing.T) {
 	logs, cmd := press(v, tea.KeyPressMsg{Code: tea.KeyDown}, tea.KeyPressMsg{Code: tea.KeyEnter})
 	logs, cmd = logs.Update(cmd())
 	logs, _ = logs.Update(cmd())
-	if text := logs.View().Content; asked != "beta" || !strings.Contains(text, "logs of beta\nhello") || strings.Contains(text, "\x1b") {
+	if text := logs.View().Content; asked != "beta" || !strings.Contains(text, "logs of beta\nmore") || !strings.Contains(text, "more\nhello\nr runs") || strings.Count(text, "\n") != 19 || strings.Contains(text, "\x1b") {
 		t.Errorf("logs of %q:\n%q", asked, text)
 	}
 	back, _ := press(logs, tea.KeyPressMsg{Code: tea.KeyEsc})
 	away, _ := back.Update(glance{err: errors.New("it is away")})
-	if text := away.View().Content; !strings.Contains(text, "it is away") || !strings.Contains(text, ">  beta") {
+	if text := away.View().Content; !strings.Contains(text, "it is away") || !strings.Contains(text, "> beta") {
 		t.Errorf("a server that is away:\n%s", text)
 	}
-	if _, cmd := press(v, tea.KeyPressMsg{Code: 'x', Text: "x"}); cmd == nil || cmd() != tea.Quit() {
-		t.Error("x does not end it")
+	if _, cmd := press(v, tea.KeyPressMsg{Code: 'q', Text: "q"}); cmd == nil || cmd() != tea.Quit() {
+		t.Error("q does not end it")
 	}
 }
 
@@ -92,7 +100,7 @@ func TestTop(t *testing.T) {
 	_, err = tty.WriteString("n")
 	p.must(err)
 	p.says(&screen, "node2")
-	_, err = tty.WriteString("x")
+	_, err = tty.WriteString("q")
 	p.must(err)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("it ends with %v\n%q", err, screen.String())

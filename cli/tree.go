@@ -16,9 +16,9 @@ type branch struct {
 	before string
 }
 
-// treeOf puts runs below their parents, each parent's children in the order in
-// which they were made. Whoever's parent is not among them stands at the left;
-// those keep their order.
+// treeOf puts runs, which come with the newest first, below their parents, in the
+// order in which they were made. Whoever's parent is not among them stands at the
+// left.
 func treeOf(runs []*muster.RunView) []branch {
 	known, below := map[string]bool{}, map[string][]*muster.RunView{}
 	for _, r := range runs {
@@ -41,7 +41,7 @@ func treeOf(runs []*muster.RunView) []branch {
 			}
 		}
 	}
-	for _, r := range runs {
+	for _, r := range slices.Backward(runs) {
 		if !known[r.Parent] {
 			grow(r, "", "")
 		}

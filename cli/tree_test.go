@@ -17,7 +17,7 @@ func TestTreeOf(t *testing.T) {
 	for _, b := range treeOf(runs) {
 		lines = append(lines, b.before+b.run.Name)
 	}
-	want := "alone\na\n├─ b\n│  └─ c\n└─ b2\nchild of one that is not listed"
+	want := "child of one that is not listed\na\n├─ b\n│  └─ c\n└─ b2\nalone"
 	if got := strings.Join(lines, "\n"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/muster-ml/muster"
@@ -30,6 +31,29 @@ func length(d time.Duration) string {
 		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
 	}
 	return fmt.Sprintf("%dd%02dh", int(d.Hours())/24, int(d.Hours())%24)
+}
+
+// span shows a duration that somebody chose, as he would write it: 90d, 12h.
+func span(d time.Duration) string {
+	if d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	text := d.String()
+	if whole, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = whole + "m"
+	}
+	if whole, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = whole + "h"
+	}
+	return text
+}
+
+// lately is ago for what is looked at only now and then.
+func lately(t time.Time) string {
+	if !t.IsZero() && time.Since(t) < time.Minute {
+		return "just now"
+	}
+	return ago(t)
 }
 
 // lasted shows how long something took, or has taken so far.
@@ -85,22 +109,24 @@ func count(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// gpus counts the devices of type gpu.
+// gpus counts the devices of type gpu, and shares of them as parts of one.
 func gpus(r muster.Resources) (n muster.Amount) {
 	for _, d := range r.Devices {
-		if d.Type == "gpu" {
-			n = n.Add(d.Count)
+		parts := int64(1)
+		if _, err := fmt.Sscanf(d.Type, "gpu-1of%d", &parts); (err == nil || d.Type == "gpu") && parts > 0 {
+			n = n.Add(d.Count / muster.Amount(parts))
 		}
 	}
 	return n
 }
 
-// shorten cuts a text that is too long for a column.
-func shorten(s string, most int) string {
-	if r := []rune(s); len(r) > most {
-		return string(r[:most-1]) + "…"
+// stateWords tells a state with its reason, and what the reason says already only
+// once: cancelled by the user.
+func stateWords(state, reason string) string {
+	if reason == state || strings.HasPrefix(reason, state+" ") {
+		return reason
 	}
-	return s
+	return strings.TrimSuffix(state+": "+reason, ": ")
 }
 
 // orDash shows that nothing stands in a cell.

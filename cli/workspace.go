@@ -46,8 +46,8 @@ func listWorkspaces(c *cli.Context) error {
 		row: func(w *muster.Workspace) []string {
 			return []string{w.Name, orDash(w.DefaultCluster), ago(w.CreatedAt)}
 		},
-		wide:   []string{"NOMAD NAMESPACE"},
-		more:   func(w *muster.Workspace) []string { return []string{w.Namespace} },
+		wide:   []string{"NOMAD NAMESPACE", "DESCRIPTION"},
+		more:   func(w *muster.Workspace) []string { return []string{w.Namespace, orDash(w.Description)} },
 		fields: map[string]string{"CREATED": "created_at", "NOMAD NAMESPACE": "namespace"},
 		empty:  "There is no workspace yet: muster workspace create --default-cluster CLUSTER NAME makes one.",
 	})

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/muster-ml/muster"
 )
@@ -84,6 +86,9 @@ func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
 			return nil, err
 		}
 	}
+	if strings.ContainsFunc(token, unicode.IsControl) {
+		return nil, muster.Errorf(muster.CodeInvalid, "the token has a line break or another control character in it").At("token").WithCure("copy it again, as one word")
+	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -115,6 +120,9 @@ func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
 func (c *Client) unreachable(err error) *muster.Error {
 	if u, ok := err.(*url.Error); ok {
 		err = u.Err
+	}
+	if plain, ok := strings.CutPrefix(c.addr, "https://"); ok && errors.Is(err, http.ErrSchemeMismatch) {
+		return muster.Errorf(muster.CodeUnreachable, "the server at %s speaks HTTP, and not HTTPS", c.addr).WithCure("write http://%s", plain)
 	}
 	return muster.Errorf(muster.CodeUnreachable, "no Muster server answers at %s (%v)", c.addr, err).
 		WithCure("is it running? muster dev starts one here; --addr or MUSTER_ADDR names another")

@@ -163,6 +163,19 @@ func TestStreamsEnd(t *testing.T) {
 	}
 }
 
+// TestWrongScheme calls by HTTPS what speaks HTTP.
+func TestWrongScheme(t *testing.T) {
+	c := serve(t, func(http.ResponseWriter, *http.Request) {})
+	addr := strings.Replace(c.Addr(), "http://", "https://", 1)
+	_, err := client.New(addr, "").Whoami(t.Context())
+	if e, ok := err.(*muster.Error); !ok || e.Code != muster.CodeUnreachable || e.Cure != "write "+c.Addr() {
+		t.Errorf("%v", err)
+	}
+	if _, err := client.New(c.Addr(), "two\nlines").Whoami(t.Context()); muster.CodeOf(err) != muster.CodeInvalid || !strings.Contains(err.Error(), "line break") {
+		t.Errorf("a token with a line break: %v", err)
+	}
+}
+
 // TestWaitRun breaks off the last answer, as a server does that is killed.
 func TestWaitRun(t *testing.T) {
 	broken := false

@@ -34,7 +34,7 @@ func TestForeign(t *testing.T) {
 	}, func() string { return "" })
 	name := p.submit("command: echo at last\n")
 	v := p.until(name, "a reason", func(v view) bool { return v.WaitReason != nil && v.WaitReason.Code == muster.WaitForeign })
-	if !strings.Contains(v.WaitReason.Message, "321 MHz and 123 MiB") {
+	if !strings.Contains(v.WaitReason.Message, "(321 MHz) and 123 MiB") {
 		t.Errorf("reason: %s", v.WaitReason.Message)
 	}
 	stopped := time.Now()
