@@ -1,0 +1,211 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/dev"
+)
+
+// elastic starts a platform whose clusters grow on this machine.
+func elastic(t *testing.T) *platform {
+	t.Helper()
+	return open(t, dev.Config{Autoscaler: bin(t, "muster-autoscaler"), DevicePlugin: bin(t, "muster-device")})
+}
+
+// cluster returns what is told of a cluster.
+func (p *platform) cluster(name string) (c muster.Cluster) {
+	p.t.Helper()
+	if err := json.Unmarshal([]byte(p.muster("cluster", "show", name, "-o", "json")), &c); err != nil {
+		p.t.Fatal(err)
+	}
+	return c
+}
+
+// clusterStory is what to tell when a cluster does not do what it should.
+func (p *platform) clusterStory(name string) func() string {
+	return func() string {
+		log, _ := os.ReadFile(filepath.Join(p.DataDir, "log", "autoscaler.log"))
+		return p.muster("cluster", "show", name) + p.muster("cluster", "events", name) + p.muster("queue") + string(log[max(0, len(log)-3000):])
+	}
+}
+
+// tiny is what the runs here ask for: several fit on a node.
+const tiny = "x-muster: {resources: {cpus: 0.3, memory: 100Mi}}\n"
+
+// TestElastic takes a cluster from zero nodes to a gang's two and back to zero,
+// and holds that a run on a node keeps that node.
+func TestElastic(t *testing.T) {
+	p := elastic(t)
+	p.muster("cluster", "create", "--provider", "local", "--size", "local.small", "--max", "3", "--idle", "4s", "grows")
+	if c := p.cluster("grows"); c.Nodes != 0 || c.Offers == nil || c.Offers.MiB != muster.Whole(512) {
+		t.Fatalf("at first %+v", c)
+	}
+	gang := p.submit("command: sleep 1; echo from $MUSTER_INSTANCE\ncompute: grows\nresources: {instance_count: 2}\n"+tiny, "--name", "gang")
+	p.eventually("nodes to come for the gang", func() bool { return p.cluster("grows").Ready == 2 }, p.clusterStory("grows"))
+	p.ends(gang, muster.RunSucceeded)
+	if events := p.muster("run", "events", gang); !strings.Contains(events, "cluster grows grows from 0 nodes to 2") {
+		t.Errorf("the gang was not told why it waits:\n%s", events)
+	}
+	if r := p.try("run", "submit", p.file("command: a\ncompute: grows\nresources: {instance_count: 4}\n"+tiny), "--wait"); r.code == 0 || !strings.Contains(r.err, "can never start") {
+		t.Errorf("four of at most three: %d %s", r.code, r.err)
+	}
+	long := p.submit("command: sleep 20\ncompute: grows\n"+tiny, "--name", "long")
+	p.running(long)
+	p.eventually("the other node to leave", func() bool { return p.cluster("grows").Nodes == 1 }, p.clusterStory("grows"))
+	p.ends(long, muster.RunSucceeded)
+	p.eventually("the cluster to go back to zero", func() bool { c := p.cluster("grows"); return c.Nodes == 0 && c.Wanted.Nodes == 0 }, p.clusterStory("grows"))
+	if left, _ := filepath.Glob(filepath.Join(p.DataDir, "autoscaler", "*", "grows", "*", "config.hcl")); len(left) > 0 {
+		t.Errorf("machines are left: %v", left)
+	}
+	t.Logf("what happened\n%s", p.muster("cluster", "events", "grows"))
+	p.muster("cluster", "delete", "grows", "--yes")
+	p.eventually("the cluster to be gone", func() bool { return p.try("cluster", "show", "grows").code == 3 }, func() string { return "" })
+}
+
+// training adds up numbers, an epoch each, from its checkpoint. Its result is the
+// same whatever happens to its nodes.
+const training = `
+import json, os, time
+file = os.path.join(os.environ["MUSTER_CHECKPOINT_DIR"], "state.json")
+state = json.load(open(file)) if os.path.exists(file) else {"epoch": 0, "sum": 0}
+print("begins at epoch", state["epoch"], flush=True)
+for epoch in range(state["epoch"], 60):
+    time.sleep(0.5)
+    state = {"epoch": epoch + 1, "sum": state["sum"] + epoch * epoch}
+    json.dump(state, open(file + ".new", "w"))
+    os.rename(file + ".new", file)
+os.makedirs("outputs", exist_ok=True)
+print(state["sum"], file=open("outputs/sum", "w"))
+`
+
+// TestEviction takes the node of a training twice, once announced and once not,
+// and holds that it goes on from its checkpoints and ends with the result of one
+// that nobody disturbs.
+func TestEviction(t *testing.T) {
+	p := elastic(t)
+	p.muster("cluster", "create", "--provider", "local", "--size", "local.small", "--tier", "low_priority", "--max", "2", "--idle", "10s", "cheap")
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "train.py"), []byte(training), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	job := "command: python3 train.py\ncode: " + folder + "\ncompute: cheap\n" + tiny
+	disturbed := p.submit(job, "--name", "disturbed")
+	for i, notice := range []string{"2s", "0s"} {
+		p.eventually("a checkpoint of the attempt", func() bool {
+			var r muster.RunView
+			p.decode(&r, "run", "show", disturbed, "-o", "json")
+			return len(r.Attempts) == i+1 && !r.Attempts[i].CheckpointAt.IsZero()
+		}, p.clusterStory("cheap"))
+		p.muster("cluster", "evict", "cheap", "--notice", notice)
+		p.eventually("the run to start again", func() bool {
+			var r muster.RunView
+			p.decode(&r, "run", "show", disturbed, "-o", "json")
+			return len(r.Attempts) == i+2 && r.State == muster.RunRunning
+		}, func() string { return p.muster("run", "events", disturbed) + p.clusterStory("cheap")() })
+	}
+	p.ends(disturbed, muster.RunSucceeded)
+	var r muster.RunView
+	p.decode(&r, "run", "show", disturbed, "-o", "json")
+	if r.Evictions != 2 || r.Failures != 0 || r.Losses != 0 || len(r.Attempts) != 3 || r.Attempts[0].Outcome != muster.OutcomeEvicted || r.Attempts[1].Outcome != muster.OutcomeEvicted {
+		t.Errorf("it was evicted %d times, lost %d nodes, failed %d times: %+v", r.Evictions, r.Losses, r.Failures, r.Attempts)
+	}
+	begins := p.muster("run", "logs", disturbed, "--attempt", "3")
+	if strings.Contains(begins, "begins at epoch 0\n") {
+		t.Errorf("its last attempt begins anew: %s", begins)
+	}
+	undisturbed := p.submit("command: for i in $(seq 0 59); do s=$((s + i * i)); done; mkdir -p outputs; echo $s > outputs/sum\ncompute: cheap\n"+tiny, "--name", "undisturbed")
+	p.ends(undisturbed, muster.RunSucceeded)
+	if got, want := p.content(disturbed, "outputs/sum"), p.content(undisturbed, "outputs/sum"); got != want {
+		t.Errorf("the disturbed training's result is %q, the undisturbed one's %q", got, want)
+	}
+}
+
+// decode runs a command of the CLI and reads its JSON.
+func (p *platform) decode(to any, args ...string) {
+	p.t.Helper()
+	if err := json.Unmarshal([]byte(p.muster(args...)), to); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// content returns a file that a run has left.
+func (p *platform) content(run, file string) string {
+	p.t.Helper()
+	dir := p.t.TempDir()
+	p.muster("run", "download", run, file, "--dir", dir)
+	text, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestShares runs two halves of one simulated GPU on a node that grows for them.
+func TestShares(t *testing.T) {
+	p := elastic(t)
+	p.muster("cluster", "create", "--provider", "local", "--size", "local.half", "--max", "1", "halves")
+	for i := range 2 {
+		p.submit("command: sleep 3; echo $MUSTER_VISIBLE_DEVICES $MUSTER_GPU_MEMORY_MIB\ncompute: halves\nx-muster: {resources: {cpus: 0.3, memory: 100Mi, gpus: 0.5, gpu_model: V100}}\n", "--name", fmt.Sprint("half-", i))
+	}
+	seen := map[string]bool{}
+	for i := range 2 {
+		name := fmt.Sprint("half-", i)
+		p.ends(name, muster.RunSucceeded)
+		words := strings.Fields(p.muster("run", "logs", name, "--stream", "stdout"))
+		if len(words) != 2 || words[1] != "8192" || seen[words[0]] {
+			t.Errorf("%s sees %v, the other has %v", name, words, seen)
+		}
+		seen[words[0]] = true
+	}
+	if r := p.try("run", "submit", p.file("command: a\ncompute: halves\nx-muster: {resources: {cpus: 0.3, memory: 100Mi, gpus: 1}}\n"), "--wait"); r.code == 0 || !strings.Contains(r.err, "can never start") {
+		t.Errorf("a whole GPU where there are halves: %d %s", r.code, r.err)
+	}
+}
+
+// TestStorm submits, cancels and evicts by chance while parts of the platform are
+// killed, and holds that in the end nothing is stuck and nothing is left: no run
+// has lost a node to the autoscaler, and the cluster goes back to zero.
+func TestStorm(t *testing.T) {
+	p := elastic(t)
+	p.muster("cluster", "create", "--provider", "local", "--size", "local.medium", "--tier", "low_priority", "--max", "3", "--idle", "2s", "storm")
+	random := rand.New(rand.NewPCG(7, 7))
+	var names []string
+	kills := []string{dev.Server, dev.Autoscaler, dev.Server}
+	for i := range 60 {
+		switch n := random.IntN(10); {
+		case n < 7 || len(names) == 0:
+			count := 1 + random.IntN(2)
+			job := fmt.Sprintf("command: sleep %.1f\ncompute: storm\nresources: {instance_count: %d}\n", 0.2+2*random.Float64(), count) + tiny
+			names = append(names, p.submit(job, "--name", fmt.Sprint("storm-", i)))
+		case n < 9:
+			p.try("run", "cancel", names[random.IntN(len(names))]) // it may have ended
+		default:
+			p.try("cluster", "evict", "storm") // there may be no node
+		}
+		if i%20 == 10 {
+			part := kills[i/20]
+			t.Logf("kill %s", part)
+			p.Kill(part)
+		}
+	}
+	for _, name := range names {
+		p.eventually("the end of "+name, func() bool {
+			var r muster.RunView
+			p.decode(&r, "run", "show", name, "-o", "json")
+			return r.State.Final()
+		}, func() string { return p.muster("run", "events", name) + p.clusterStory("storm")() })
+		var r muster.RunView
+		p.decode(&r, "run", "show", name, "-o", "json")
+		if r.State == muster.RunFailed || r.Losses > 0 {
+			t.Errorf("run %s is %s after %d losses and %d evictions:\n%s", name, r.State, r.Losses, r.Evictions, p.muster("run", "events", name))
+		}
+	}
+	p.eventually("the cluster to go back to zero", func() bool { return p.cluster("storm").Nodes == 0 }, p.clusterStory("storm"))
+}
