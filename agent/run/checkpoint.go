@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/muster-ml/muster"
@@ -19,7 +20,8 @@ import (
 )
 
 // Times of checkpoints: how often the folder is looked at, and how long a file
-// must have been left alone to be taken for whole.
+// that nobody has put in the place of another must have been left alone to be
+// taken for whole.
 const (
 	savePeriod = 5 * time.Second
 	saveRest   = 2 * time.Second
@@ -31,12 +33,30 @@ type checkpoint struct {
 	*agent
 	mu    sync.Mutex       // one save at a time
 	known map[string]stamp // what is kept, by path in the run
+	seen  map[string]stamp // at the last look, by name in the folder
 }
 
 // stamp tells whether a file was written to.
 type stamp struct {
-	size int64
-	at   time.Time
+	inode uint64
+	size  int64
+	at    time.Time
+}
+
+// stampOf reads the stamp of a file.
+func stampOf(info os.FileInfo) stamp {
+	s := stamp{size: info.Size(), at: info.ModTime()}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.inode = sys.Ino
+	}
+	return s
+}
+
+// whole reports whether a file is taken for whole: it was put in the place of
+// another at once, as by a rename, or nobody has written to it for a while.
+func (c *checkpoint) whole(name string, now stamp) bool {
+	before, known := c.seen[name]
+	return known && before.inode != now.inode || time.Since(now.at) >= saveRest
 }
 
 // prefix begins the paths of the instance's own files.
@@ -67,7 +87,7 @@ func (c *checkpoint) restore(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("restore checkpoint %s: %w", name, err)
 		}
-		c.known[c.prefix()+name] = stamp{info.Size(), info.ModTime()}
+		c.known[c.prefix()+name] = stampOf(info)
 	}
 	if len(files) > 0 {
 		c.reporter.note(fmt.Sprintf("%d files of the checkpoint folder are back from earlier attempts", len(files)))
@@ -141,16 +161,14 @@ func (c *checkpoint) save(ctx context.Context, last bool) error {
 	names := slices.SortedFunc(maps.Keys(there), func(a, b string) int { return there[a].at.Compare(there[b].at) })
 	for _, name := range names {
 		at := c.prefix() + name
-		if c.known[at] == there[name] || !last && time.Since(there[name].at) < saveRest {
+		if c.known[at] == there[name] || !last && !c.whole(name, there[name]) {
 			continue
 		}
-		if err := c.sendOutput(ctx, folder, outputFile{path.Join(partSaved, name), at}); err != nil {
+		if err := c.send(ctx, folder, name, at); err != nil {
 			return err
 		}
-		if now, err := root.Stat(path.Join(partSaved, name)); err == nil && (stamp{now.Size(), now.ModTime()}) == there[name] {
-			c.known[at] = there[name] // else it was written to meanwhile, and goes once more
-		}
 	}
+	c.seen = there
 	for at := range c.known {
 		if _, still := there[strings.TrimPrefix(at, c.prefix())]; still {
 			continue
@@ -161,6 +179,40 @@ func (c *checkpoint) save(ctx context.Context, last bool) error {
 		delete(c.known, at)
 	}
 	return nil
+}
+
+// savedLink is a second name of the file that is being sent: another that is put
+// in its place meanwhile does not change what is sent.
+const savedLink = partSpool + "/checkpoint"
+
+// send keeps one file. One that is written to while it is sent goes once more.
+func (c *checkpoint) send(ctx context.Context, folder ship.Folder, name, at string) error {
+	_ = folder.Root.Remove(savedLink)
+	if err := folder.Root.Link(path.Join(partSaved, name), savedLink); err != nil {
+		return ignoreGone(err)
+	}
+	defer folder.Root.Remove(savedLink) //nolint:errcheck // the next one does
+	before, err := folder.Root.Lstat(savedLink)
+	if err != nil {
+		return ignoreGone(err)
+	}
+	err = c.sendOutput(ctx, folder, outputFile{savedLink, at})
+	after, gone := folder.Root.Lstat(savedLink)
+	if gone != nil || stampOf(after) != stampOf(before) {
+		return nil
+	}
+	if err == nil {
+		c.known[at] = stampOf(before)
+	}
+	return err
+}
+
+// ignoreGone passes over a file that was removed since it was listed.
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // look lists the files of the folder.
@@ -181,7 +233,7 @@ func (c *checkpoint) look(root *os.Root) (map[string]stamp, error) {
 			return err
 		}
 		if inside := strings.TrimPrefix(name, partSaved+"/"); muster.CheckPath(inside) == nil {
-			there[inside] = stamp{info.Size(), info.ModTime()}
+			there[inside] = stampOf(info)
 		}
 		return nil
 	})

@@ -35,7 +35,7 @@ func (a *agent) expand(command string) (string, error) {
 // passed are the variables of the agent's own environment that the command is
 // given too: what Nomad's device plugins set, how the node reaches the web, and
 // the locale.
-var passed = regexp.MustCompile(`^(NVIDIA_.*|CUDA_.*|ROCR_.*|HIP_.*|MUSTER_DEVICE.*|SIMGPU_.*|(?i:https?_proxy|no_proxy|all_proxy)|SSL_CERT_(FILE|DIR)|TZ|LANG|LC_.*)$`)
+var passed = regexp.MustCompile(`^(NVIDIA_.*|CUDA_.*|ROCR_.*|HIP_.*|FPGA_.*|MUSTER_DEVICES|MUSTER_VISIBLE_DEVICES|MUSTER_GPU_.*|(?i:https?_proxy|no_proxy|all_proxy)|SSL_CERT_(FILE|DIR)|TZ|LANG|LC_.*)$`)
 
 // own are the variables of a container that are for its agent; all others are
 // the image's, and for the command.
@@ -45,7 +45,7 @@ var own = regexp.MustCompile(`^(NOMAD_|MUSTER_)`)
 // environment.
 func (a *agent) inherits(name string) bool {
 	if a.config.image != "" {
-		return !own.MatchString(name)
+		return !own.MatchString(name) || passed.MatchString(name)
 	}
 	return passed.MatchString(name)
 }
