@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/muster-ml/muster"
@@ -127,6 +128,24 @@ func TestEviction(t *testing.T) {
 	}
 }
 
+// killMachine kills a Nomad client that the autoscaler has started: a node that
+// vanishes without a word.
+func (p *platform) killMachine() {
+	p.t.Helper()
+	notes, _ := filepath.Glob(filepath.Join(p.DataDir, "autoscaler", "storm", "*", "process.json"))
+	for _, note := range notes {
+		var process struct{ Pid int }
+		text, err := os.ReadFile(note)
+		if err == nil && json.Unmarshal(text, &process) == nil && process.Pid > 0 {
+			p.t.Logf("kill the client of %s", filepath.Base(filepath.Dir(note)))
+			if err := syscall.Kill(process.Pid, syscall.SIGKILL); err != nil {
+				p.t.Error(err)
+			}
+			return
+		}
+	}
+}
+
 // decode runs a command of the CLI and reads its JSON.
 func (p *platform) decode(to any, args ...string) {
 	p.t.Helper()
@@ -152,15 +171,15 @@ func TestShares(t *testing.T) {
 	p := elastic(t)
 	p.muster("cluster", "create", "--provider", "local", "--size", "local.half", "--max", "1", "halves")
 	for i := range 2 {
-		p.submit("command: sleep 3; echo $MUSTER_VISIBLE_DEVICES $MUSTER_GPU_MEMORY_MIB\ncompute: halves\nx-muster: {resources: {cpus: 0.3, memory: 100Mi, gpus: 0.5, gpu_model: V100}}\n", "--name", fmt.Sprint("half-", i))
+		p.submit("command: sleep 3; echo $MUSTER_DEVICES $MUSTER_VISIBLE_DEVICES $MUSTER_GPU_MEMORY_MIB\ncompute: halves\nx-muster: {resources: {cpus: 0.3, memory: 100Mi, gpus: 0.5, gpu_model: V100}}\n", "--name", fmt.Sprint("half-", i))
 	}
 	seen := map[string]bool{}
 	for i := range 2 {
 		name := fmt.Sprint("half-", i)
 		p.ends(name, muster.RunSucceeded)
 		words := strings.Fields(p.muster("run", "logs", name, "--stream", "stdout"))
-		if len(words) != 2 || words[1] != "8192" || seen[words[0]] {
-			t.Errorf("%s sees %v, the other has %v", name, words, seen)
+		if len(words) != 3 || words[1] != "sim-V100-0" || words[2] != "8192" || seen[words[0]] {
+			t.Fatalf("%s sees %v, the other has %v", name, words, seen)
 		}
 		seen[words[0]] = true
 	}
@@ -177,7 +196,8 @@ func TestStorm(t *testing.T) {
 	p.muster("cluster", "create", "--provider", "local", "--size", "local.medium", "--tier", "low_priority", "--max", "3", "--idle", "2s", "storm")
 	random := rand.New(rand.NewPCG(7, 7))
 	var names []string
-	kills := []string{dev.Server, dev.Autoscaler, dev.Server}
+	kill := func(part string) func() { return func() { _ = syscall.Kill(p.Pid(part), syscall.SIGKILL) } } // it is started again
+	kills := []func(){kill(dev.Server), kill(dev.Autoscaler), p.killMachine, kill(dev.Server)}
 	for i := range 60 {
 		switch n := random.IntN(10); {
 		case n < 7 || len(names) == 0:
@@ -189,10 +209,9 @@ func TestStorm(t *testing.T) {
 		default:
 			p.try("cluster", "evict", "storm") // there may be no node
 		}
-		if i%20 == 10 {
-			part := kills[i/20]
-			t.Logf("kill %s", part)
-			p.Kill(part)
+		if i%15 == 10 {
+			kills[i/15]()
+			p.eventually("the server to be back", func() bool { return p.try("cluster", "show", "storm").code == 0 }, func() string { return "" })
 		}
 	}
 	for _, name := range names {
