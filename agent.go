@@ -30,7 +30,7 @@ const (
 //	DELETE …/checkpoint/{path...}                                  forgets one that the command has removed
 //
 // A checkpoint's path is that of an artifact: see CheckpointPrefix. An instance
-// reads its own and the first instance's, and changes its own.
+// reads its own and the first instance's, and removes its own.
 //
 // A token whose launch is over, or that belongs to another launch, is
 // CodeForbidden. A claim that is refused is CodeConflict: the agent exits with

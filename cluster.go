@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -75,7 +77,6 @@ type ClusterSettings struct {
 	Max        int               `json:"max" required:"false" doc:"Nodes that there are at the most." example:"4"`
 	Idle       Duration          `json:"idle_seconds" required:"false" doc:"How long a node is idle before it leaves; 120 when left out." example:"120"`
 	Workspaces []string          `json:"workspaces,omitempty" doc:"Those that may use it; all when left out."`
-	OnShrink   OnShrink          `json:"on_shrink,omitempty" enum:"requeue,terminate,wait" doc:"What happens to runs when a resize takes their nodes."`
 	Group      map[string]string `json:"group,omitempty" doc:"What the provider calls its nodes, such as aws_asg_name; the Nomad Autoscaler's words." example:"{\"aws_asg_name\":\"gpu\"}"`
 }
 
@@ -96,17 +97,6 @@ func (r *ClusterRequest) Cluster() *Cluster {
 	return c
 }
 
-// OnShrink says what becomes of runs whose nodes a resize takes. They are the
-// node deallocation options of Batch AI.
-type OnShrink string
-
-// The ways.
-const (
-	ShrinkRequeue   OnShrink = "requeue"   // they are told to end, and go back to the queue
-	ShrinkTerminate OnShrink = "terminate" // they are cancelled
-	ShrinkWait      OnShrink = "wait"      // their nodes leave when they have ended
-)
-
 // DefaultIdle is how long a node is idle before it leaves.
 const DefaultIdle = Duration(2 * time.Minute)
 
@@ -123,7 +113,6 @@ func (c *Cluster) Complete() {
 	}
 	c.NodePool = cmp.Or(c.NodePool, "muster-"+c.Name)
 	c.Idle = cmp.Or(c.Idle, DefaultIdle)
-	c.OnShrink = cmp.Or(c.OnShrink, ShrinkWait)
 }
 
 // Validate refuses a cluster that cannot be kept; call Complete first.
@@ -162,8 +151,16 @@ func (s *ClusterSettings) validate(p Provider) error {
 	case s.Idle < Seconds(1) || s.Idle > Duration(7*24*time.Hour):
 		return Errorf(CodeInvalid, "idle_seconds is %g", time.Duration(s.Idle).Seconds()).At("idle_seconds").WithCure("use 1 to 604800")
 	}
-	return oneOf("the cluster", "", "on_shrink", s.OnShrink, ShrinkRequeue, ShrinkTerminate, ShrinkWait)
+	for key := range s.Group {
+		if secretRE.MatchString(key) {
+			return Errorf(CodeInvalid, "group.%s would be kept and shown in clear", key).At("group." + key).WithCure("give credentials to the autoscaler, in its environment or files")
+		}
+	}
+	return nil
 }
+
+// secretRE finds the keys of a group that hold what must not be shown.
+var secretRE = regexp.MustCompile(`(?i)secret|password|token|credential|access_key`)
 
 // Admits reports whether runs of a workspace may use the cluster.
 func (s *ClusterSettings) Admits(workspace string) bool {
@@ -172,13 +169,18 @@ func (s *ClusterSettings) Admits(workspace string) bool {
 
 // ClusterChange changes a cluster: what is left out stays.
 type ClusterChange struct {
-	Size       *string   `json:"size,omitempty" doc:"Nodes of another size leave when they are idle."`
-	Min        *int      `json:"min,omitempty"`
-	Max        *int      `json:"max,omitempty"`
-	Idle       *Duration `json:"idle_seconds,omitempty"`
-	Workspaces *[]string `json:"workspaces,omitempty"`
-	OnShrink   *OnShrink `json:"on_shrink,omitempty" enum:"requeue,terminate,wait"`
-	Paused     *bool     `json:"paused,omitempty"`
+	Size       *string           `json:"size,omitempty" doc:"Nodes of another size leave when they are idle."`
+	Min        *int              `json:"min,omitempty"`
+	Max        *int              `json:"max,omitempty"`
+	Idle       *Duration         `json:"idle_seconds,omitempty"`
+	Workspaces *[]string         `json:"workspaces,omitempty"`
+	Group      map[string]string `json:"group,omitempty" doc:"All of it."`
+	Paused     *bool             `json:"paused,omitempty"`
+}
+
+// Empty reports whether nothing is to be changed.
+func (c ClusterChange) Empty() bool {
+	return c.Size == nil && c.Min == nil && c.Max == nil && c.Idle == nil && c.Workspaces == nil && c.Group == nil && c.Paused == nil
 }
 
 // Apply changes a cluster, and says in words what is different.
@@ -188,8 +190,11 @@ func (c ClusterChange) Apply(k *Cluster) string {
 	set(&words, "min", &k.Min, c.Min)
 	set(&words, "max", &k.Max, c.Max)
 	set(&words, "idle time", &k.Idle, c.Idle)
-	set(&words, "on_shrink", &k.OnShrink, c.OnShrink)
 	set(&words, "paused", &k.Paused, c.Paused)
+	if c.Group != nil && !maps.Equal(c.Group, k.Group) {
+		k.Group = c.Group
+		words = append(words, "group")
+	}
 	if c.Workspaces != nil && !slices.Equal(*c.Workspaces, k.Workspaces) {
 		k.Workspaces = *c.Workspaces
 		words = append(words, "workspaces "+cmp.Or(strings.Join(k.Workspaces, ", "), "all"))

@@ -54,6 +54,8 @@ type Fleet interface {
 	// Publish writes how many nodes a cluster shall have together with the nodes
 	// that leave for it: whoever reads the one reads the other.
 	Publish(ctx context.Context, cluster string, w Wanted, leaving []NodeRecord) error
+	// ListLive returns the launches that hold capacity: reserved or dispatched.
+	ListLive(ctx context.Context) ([]*Launch, error)
 	// ListRecords returns what is remembered of nodes, by id.
 	ListRecords(ctx context.Context) (map[string]NodeRecord, error)
 	// DropCluster forgets a cluster that is being deleted and has no node left.

@@ -154,9 +154,9 @@ func (x *Execution) observeStop(ends []end, s *Sighting, m *Moves) {
 }
 
 // evicting reports whether a provider has announced that it takes a node of the
-// launch back.
+// launch back. A loss whose time has come was not announced, or is too near.
 func (x *Execution) evicting(s *Sighting) bool {
-	return slices.ContainsFunc(x.Launch.Instances, func(in Instance) bool { return in.Placed && !s.Kept[in.NodeID].EvictAt.IsZero() })
+	return slices.ContainsFunc(x.Launch.Instances, func(in Instance) bool { return in.Placed && s.Kept[in.NodeID].EvictAt.After(s.Now) })
 }
 
 // preparing reports whether Nomad is still at work for an instance, such as

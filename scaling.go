@@ -62,6 +62,8 @@ type Machine struct {
 // MachineReport is all that a provider says of one cluster's machines. Nodes of
 // the cluster that it does not list do not exist any more.
 type MachineReport struct {
+	Source   string      `json:"source,omitempty"` // whose word it is: the autoscaler's folder, by its id
+	Number   int64       `json:"number,omitempty"` // rises with each report of a source: an older one that comes late is passed over
 	Machines []Machine   `json:"machines"`
 	Evicted  []string    `json:"evicted,omitempty"` // machines that it has taken itself, by name
 	Failure  *BuyFailure `json:"failure,omitempty"` // why it gives no more; nil when all is well

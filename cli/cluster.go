@@ -42,7 +42,6 @@ func settingsFlags() []cli.Flag {
 		&cli.IntFlag{Name: "max", Usage: "`NODES` that there are at the most"},
 		&cli.DurationFlag{Name: "idle", Usage: "`TIME` that a node is idle before it leaves", Value: time.Duration(muster.DefaultIdle)},
 		&cli.StringSliceFlag{Name: "allow", Usage: "`WORKSPACE` that may use it; may be given again (default: all)"},
-		&cli.StringFlag{Name: "on-shrink", Usage: "what becomes of runs whose nodes a resize takes, `HOW`: requeue, terminate or wait"},
 	}
 }
 
@@ -60,7 +59,7 @@ func createCluster(c *cli.Context) error {
 		return err
 	}
 	q := &muster.ClusterRequest{Name: args[0], NodePool: c.String("node-pool"), Provider: muster.Provider(c.String("provider")), Tier: muster.Tier(c.String("tier")),
-		ClusterSettings: muster.ClusterSettings{Size: c.String("size"), Min: c.Int("min"), Max: c.Int("max"), Workspaces: c.StringSlice("allow"), OnShrink: muster.OnShrink(c.String("on-shrink"))}}
+		ClusterSettings: muster.ClusterSettings{Size: c.String("size"), Min: c.Int("min"), Max: c.Int("max"), Workspaces: c.StringSlice("allow")}}
 	if !q.Provider.Elastic() && q.NodePool == "" {
 		return muster.Errorf(muster.CodeInvalid, "muster cluster create wants --node-pool, or --provider").
 			WithCure("nomad node pool list shows the pools, each Nomad has one called default; with --provider local nodes come and go on the autoscaler's machine")
@@ -104,8 +103,8 @@ func createCluster(c *cli.Context) error {
 
 func updateCluster(c *cli.Context) error {
 	change := muster.ClusterChange{Size: setText(c, "size"), Min: setOf(c, "min", c.Int("min")), Max: setOf(c, "max", c.Int("max")), Idle: setOf(c, "idle", muster.Duration(c.Duration("idle"))),
-		Workspaces: setOf(c, "allow", c.StringSlice("allow")), OnShrink: setOf(c, "on-shrink", muster.OnShrink(c.String("on-shrink")))}
-	if change == (muster.ClusterChange{}) {
+		Workspaces: setOf(c, "allow", c.StringSlice("allow"))}
+	if change.Empty() {
 		return muster.Errorf(muster.CodeInvalid, "nothing is to be changed").WithCure("name what by a flag, such as --max 8; --help lists them")
 	}
 	return changeCluster(c, change)

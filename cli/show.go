@@ -93,6 +93,15 @@ func drawHead(t *table, v *muster.RunView) {
 	if v.ExitCode != nil {
 		t.row("exit code", fmt.Sprint(*v.ExitCode))
 	}
+	if v.Evictions > 0 {
+		var again time.Duration
+		for _, a := range v.Attempts {
+			if a.Outcome == muster.OutcomeEvicted {
+				again += a.Wasted()
+			}
+		}
+		t.row("evictions survived", fmt.Sprintf("%d; %s of work were done again", v.Evictions, length(again)))
+	}
 	if n := len(v.Attempts); n > 0 {
 		last := v.Attempts[n-1]
 		if last.PeakMiB > 0 {

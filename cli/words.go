@@ -103,10 +103,7 @@ func bytesOf(n int64) string {
 
 // count shows a number of things.
 func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
+	return muster.Counted(n, thing)
 }
 
 // gpus counts the devices of type gpu, and shares of them as parts of one.

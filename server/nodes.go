@@ -31,19 +31,36 @@ func (n *nodes) ListNodes(ctx context.Context) ([]*muster.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &muster.Backlog{Clusters: clusters, Live: live}
+	kept, machines, err := n.store.ListFleet(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b := &muster.Backlog{Clusters: clusters, Live: live, Nodes: kept, Machines: machines}
 	var all []*muster.Node
-	for _, c := range controller.Snapshot(sight, b, n.sizes, sight.At).Clusters {
+	for i, c := range controller.Snapshot(sight, b, n.sizes, sight.At).Clusters {
 		for _, seen := range c.Nodes {
-			all = append(all, describe(c.Name, seen, sight, live))
+			all = append(all, describe(c.Name, seen, sight, live, kept[seen.ID]))
 		}
+		all = append(all, coming(clusters[i], c.Nodes, machines[c.Name])...)
 	}
 	slices.SortFunc(all, func(a, b *muster.Node) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	return all, nil
 }
 
+// coming lists the machines that a provider starts and that Nomad does not know
+// yet.
+func coming(c *muster.Cluster, there []muster.NodeSnapshot, r muster.MachineReport) (all []*muster.Node) {
+	for _, m := range r.Machines {
+		known := slices.ContainsFunc(there, func(n muster.NodeSnapshot) bool { return n.Name == m.Name })
+		if !known && m.State == muster.MachineStarting {
+			all = append(all, &muster.Node{Name: m.Name, Cluster: c.Name, NodePool: c.NodePool, State: muster.NodePreparing, Notes: []string{"its provider starts it"}})
+		}
+	}
+	return all
+}
+
 // describe puts together what is known of one node.
-func describe(cluster string, s muster.NodeSnapshot, sight *muster.Sight, live []*muster.Launch) *muster.Node {
+func describe(cluster string, s muster.NodeSnapshot, sight *muster.Sight, live []*muster.Launch, kept muster.NodeRecord) *muster.Node {
 	seen := sight.Nodes[slices.IndexFunc(sight.Nodes, func(n muster.SeenNode) bool { return n.ID == s.ID })]
 	n := &muster.Node{ID: s.ID, Name: s.Name, Cluster: cluster, NodePool: seen.Pool, Status: seen.Status,
 		Allocatable: s.Size, Used: s.Used, Foreign: s.Foreign, Engine: seen.Engine, Notes: seen.Notes}
@@ -52,12 +69,19 @@ func describe(cluster string, s muster.NodeSnapshot, sight *muster.Sight, live [
 			n.Runs = append(n.Runs, l.Workspace+"/"+l.Run)
 		}
 	}
+	if s.Lacks != "" {
+		n.Notes = append(slices.Clip(n.Notes), s.Lacks)
+	}
 	switch {
+	case kept.Fate == muster.FateEvicted:
+		n.State = muster.NodePreempted
+	case s.Lacks != "":
+		n.State = muster.NodeUnusable
 	case seen.Status == "down" || seen.Status == "disconnected" || seen.Unusable:
 		n.State = muster.NodeUnusable
 	case seen.Status == "initializing":
 		n.State = muster.NodePreparing
-	case !seen.Ready():
+	case !seen.Ready() || s.Leaving:
 		n.State = muster.NodeLeaving
 	case len(n.Runs) > 0:
 		n.State = muster.NodeRunning

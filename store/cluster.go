@@ -124,7 +124,7 @@ func (s *Store) DeleteCluster(ctx context.Context, name string, by muster.Origin
 		if homes > 0 {
 			return muster.Errorf(muster.CodeConflict, "cluster %s is the default of %d workspaces", name, homes).WithCure("muster workspace update --default-cluster names another")
 		}
-		if _, err := t.exec(ctx, `UPDATE clusters SET deleting = 1, version = version + 1 WHERE name = ?`, name); err != nil {
+		if _, err := t.exec(ctx, `UPDATE clusters SET deleting = 1, paused = 0, version = version + 1 WHERE name = ?`, name); err != nil {
 			return err
 		}
 		if err := t.clusterEvent(ctx, name, muster.Event{Kind: muster.EventCluster, Message: "to be deleted", Actor: by.Actor, RequestID: by.RequestID}); err != nil || c.Provider.Elastic() {
@@ -136,7 +136,8 @@ func (s *Store) DeleteCluster(ctx context.Context, name string, by muster.Origin
 
 // dropCluster takes a cluster out of sight. Its node pool may be another's.
 func (t *tx) dropCluster(ctx context.Context, name string) error {
-	_, err := t.exec(ctx, `UPDATE clusters SET deleted_at = ?, node_pool = '~' || name WHERE name = ? AND deleting = 1`, micros(t.now), name)
+	_, err := t.exec(ctx, `UPDATE clusters SET deleted_at = ?, node_pool = '~' || name WHERE name = ? AND deleting = 1
+		AND NOT EXISTS (SELECT 1 FROM runs WHERE cluster = clusters.name AND ended_at = 0)`, micros(t.now), name)
 	return err
 }
 
@@ -152,14 +153,20 @@ func (s *Store) ReportMachines(ctx context.Context, cluster string, r muster.Mac
 		if err != nil {
 			return err
 		}
+		if before.Source != r.Source && len(before.Machines) > 0 {
+			return muster.Errorf(muster.CodeConflict, "the machines of cluster %s are in the hands of another autoscaler", cluster).At("source").
+				WithCure("end one of the two: muster-autoscaler run with one --dir; muster-autoscaler clear ends the machines of a folder")
+		}
+		if before.Source == r.Source && r.Number < before.Number {
+			return nil
+		}
 		if err := t.keepFates(ctx, cluster, before, r); err != nil {
 			return err
 		}
-		text := toJSON(muster.MachineReport{Machines: r.Machines, Failure: r.Failure})
-		if changed = text != toJSON(before); !changed {
-			_, err := t.exec(ctx, `UPDATE clusters SET reported_at = ? WHERE name = ?`, micros(t.now), cluster)
-			return err
-		}
+		now := muster.MachineReport{Source: r.Source, Number: r.Number, Machines: r.Machines, Failure: r.Failure}
+		text := toJSON(now)
+		now.Number = before.Number
+		changed = toJSON(now) != toJSON(before)
 		if _, err := t.exec(ctx, `UPDATE clusters SET machines = ?, reported_at = ? WHERE name = ?`, text, micros(t.now), cluster); err != nil {
 			return err
 		}

@@ -23,6 +23,18 @@ func (s *Store) listNodes(ctx context.Context) (map[string]muster.NodeRecord, er
 	return byID, err
 }
 
+// ListFleet returns what is remembered of nodes, by id, and what providers said
+// last of their machines, by cluster.
+func (s *Store) ListFleet(ctx context.Context) (nodes map[string]muster.NodeRecord, machines map[string]muster.MachineReport, err error) {
+	if nodes, err = s.listNodes(ctx); err != nil {
+		return nil, nil, fmt.Errorf("list nodes: %w", err)
+	}
+	if machines, err = s.listMachines(ctx); err != nil {
+		return nil, nil, fmt.Errorf("list machines: %w", err)
+	}
+	return nodes, machines, nil
+}
+
 // ListRecords returns what is remembered of nodes, by id.
 func (g *ledger) ListRecords(ctx context.Context) (map[string]muster.NodeRecord, error) {
 	return g.listNodes(ctx)
@@ -153,7 +165,7 @@ func (g *ledger) Publish(ctx context.Context, cluster string, w muster.Wanted, l
 			return err
 		}
 		w.At = t.now
-		message := fmt.Sprintf("it shall have %d nodes: %s", w.Nodes, w.Reason)
+		message := fmt.Sprintf("it shall have %s: %s", muster.Counted(w.Nodes, "node"), w.Reason)
 		if c.Wanted != nil && c.Wanted.Nodes == w.Nodes {
 			w.At, message = c.Wanted.At, ""
 		}

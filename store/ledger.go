@@ -143,7 +143,7 @@ func (t *tx) admit(ctx context.Context, start muster.Start) (ok bool, err error)
 	}
 	for _, p := range start.Places {
 		var leaves bool
-		if err := t.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM nodes WHERE id = ? AND leave <> '')`, p.NodeID).Scan(&leaves); err != nil || leaves {
+		if err := t.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM nodes WHERE id = ? AND (leave <> '' OR evict_at > 0 OR fate <> ''))`, p.NodeID).Scan(&leaves); err != nil || leaves {
 			return false, err
 		}
 	}

@@ -45,6 +45,13 @@ func (t *tx) createRun(ctx context.Context, r muster.NewRun, by muster.Origin) e
 	if err != nil {
 		return err
 	}
+	cluster, err := findCluster(ctx, t, r.Cluster)
+	if err != nil {
+		return err
+	}
+	if cluster.Deleting {
+		return muster.Errorf(muster.CodeRefused, "cluster %s is being deleted", cluster.Name).At("compute").WithCure("name another; muster cluster list shows them")
+	}
 	var experiment int64
 	if err := t.QueryRowContext(ctx, `INSERT INTO experiments (workspace_id, name, runs, created_at) VALUES (?, ?, 1, ?)
 		ON CONFLICT DO UPDATE SET runs = runs + 1, deleted_at = 0 RETURNING id`, w.ID, r.Experiment, micros(t.now)).Scan(&experiment); err != nil {

@@ -200,7 +200,7 @@ func (a *agent) prepare(ctx context.Context) error {
 	if err := a.makeOutputs(); err != nil {
 		return err
 	}
-	a.saved = &checkpoint{agent: a, known: map[string]stamp{}, seen: map[string]stamp{}}
+	a.saved = &checkpoint{agent: a, known: map[string]stamp{}}
 	if a.assignment.Attempt > 1 {
 		if err := a.saved.restore(ctx); err != nil {
 			return err

@@ -33,14 +33,14 @@ type checkpoint struct {
 	*agent
 	mu    sync.Mutex       // one save at a time
 	known map[string]stamp // what is kept, by path in the run
-	seen  map[string]stamp // at the last look, by name in the folder
 }
 
 // stamp tells whether a file was written to.
 type stamp struct {
-	inode uint64
-	size  int64
-	at    time.Time
+	inode   uint64
+	size    int64
+	at      time.Time
+	renamed bool // after it was last written to
 }
 
 // stampOf reads the stamp of a file.
@@ -48,16 +48,20 @@ func stampOf(info os.FileInfo) stamp {
 	s := stamp{size: info.Size(), at: info.ModTime()}
 	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
 		s.inode = sys.Ino
+		s.renamed = time.Unix(sys.Ctim.Sec, sys.Ctim.Nsec).After(s.at)
 	}
 	return s
 }
 
-// whole reports whether a file is taken for whole: it was put in the place of
-// another at once, as by a rename, or nobody has written to it for a while.
-func (c *checkpoint) whole(name string, now stamp) bool {
-	before, known := c.seen[name]
-	return known && before.inode != now.inode || time.Since(now.at) >= saveRest
+// same reports whether nobody wrote to a file between two stamps. A second name
+// of it changes only when it was renamed.
+func (s stamp) same(other stamp) bool {
+	return s.inode == other.inode && s.size == other.size && s.at.Equal(other.at)
 }
+
+// whole reports whether a file is taken for whole: it was renamed after it was
+// last written to, or nobody has written to it for a while.
+func (s stamp) whole() bool { return s.renamed || time.Since(s.at) >= saveRest }
 
 // prefix begins the paths of the instance's own files.
 func (c *checkpoint) prefix() string { return muster.CheckpointPrefix(c.assignment.Instance) }
@@ -81,6 +85,9 @@ func (c *checkpoint) restore(ctx context.Context) error {
 	for _, f := range files {
 		name := strings.TrimPrefix(strings.TrimPrefix(f.Path, c.prefix()), muster.CheckpointPrefix(0))
 		if err := c.bring(ctx, root, f, name); err != nil {
+			return fmt.Errorf("restore checkpoint %s: %w", name, err)
+		}
+		if err := root.Chtimes(name, f.CreatedAt, f.CreatedAt); err != nil { // whoever takes the newest finds it
 			return fmt.Errorf("restore checkpoint %s: %w", name, err)
 		}
 		info, err := root.Stat(name)
@@ -143,8 +150,9 @@ func (c *checkpoint) keep(ctx context.Context, ended <-chan struct{}) {
 }
 
 // save sends the files that were written to since they were kept, the oldest
-// first, and then forgets those that were removed: whoever removes an old one has
-// written a new one before. At last, when nobody writes any more, it takes all.
+// first, and then forgets those that were removed. It forgets nothing while a file
+// that is there is not kept: whoever removes an old one has written a new one. At
+// last, when nobody writes any more, it takes all.
 func (c *checkpoint) save(ctx context.Context, last bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -159,16 +167,30 @@ func (c *checkpoint) save(ctx context.Context, last bool) error {
 	}
 	folder := ship.Folder{Root: root, UID: c.user.uid, GID: c.user.gid}
 	names := slices.SortedFunc(maps.Keys(there), func(a, b string) int { return there[a].at.Compare(there[b].at) })
+	all := true
 	for _, name := range names {
 		at := c.prefix() + name
-		if c.known[at] == there[name] || !last && !c.whole(name, there[name]) {
+		if c.known[at].same(there[name]) {
 			continue
 		}
-		if err := c.send(ctx, folder, name, at); err != nil {
+		if !last && !there[name].whole() {
+			all = false
+			continue
+		}
+		kept, err := c.send(ctx, folder, name, at)
+		if err != nil {
 			return err
 		}
+		all = all && kept
 	}
-	c.seen = there
+	if !all {
+		return nil
+	}
+	return c.forget(ctx, there)
+}
+
+// forget drops what is kept of files that the command has removed.
+func (c *checkpoint) forget(ctx context.Context, there map[string]stamp) error {
 	for at := range c.known {
 		if _, still := there[strings.TrimPrefix(at, c.prefix())]; still {
 			continue
@@ -186,25 +208,25 @@ func (c *checkpoint) save(ctx context.Context, last bool) error {
 const savedLink = partSpool + "/checkpoint"
 
 // send keeps one file. One that is written to while it is sent goes once more.
-func (c *checkpoint) send(ctx context.Context, folder ship.Folder, name, at string) error {
+func (c *checkpoint) send(ctx context.Context, folder ship.Folder, name, at string) (kept bool, err error) {
 	_ = folder.Root.Remove(savedLink)
 	if err := folder.Root.Link(path.Join(partSaved, name), savedLink); err != nil {
-		return ignoreGone(err)
+		return false, ignoreGone(err)
 	}
 	defer folder.Root.Remove(savedLink) //nolint:errcheck // the next one does
 	before, err := folder.Root.Lstat(savedLink)
 	if err != nil {
-		return ignoreGone(err)
+		return false, ignoreGone(err)
 	}
 	err = c.sendOutput(ctx, folder, outputFile{savedLink, at})
 	after, gone := folder.Root.Lstat(savedLink)
-	if gone != nil || stampOf(after) != stampOf(before) {
-		return nil
+	if gone != nil || !stampOf(after).same(stampOf(before)) {
+		return false, nil
 	}
 	if err == nil {
 		c.known[at] = stampOf(before)
 	}
-	return err
+	return err == nil, err
 }
 
 // ignoreGone passes over a file that was removed since it was listed.

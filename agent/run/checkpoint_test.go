@@ -16,7 +16,7 @@ import (
 func TestCheckpoints(t *testing.T) {
 	eachUser(t, func(t *testing.T, as who) {
 		p := newPlatform(t, muster.Spec{Command: `echo ready; work=$PWD; cd "$MUSTER_CHECKPOINT_DIR"; mkdir deep; echo 1 > step-1; echo one > deep/file
-while [ ! -e $work/go ]; do sleep 0.05; done; rm step-1; while true; do echo 2 > new; mv new step-2; sleep 0.2; done`})
+while [ ! -e $work/go ]; do sleep 0.05; done; while true; do echo 2 > new; mv new step-2; rm -f step-1; sleep 0.2; done`})
 		a := p.start(as)
 		p.begun()
 		eventually(t, "the first files to be saved", func() bool { return p.saved("checkpoint/step-1") && p.saved("checkpoint/deep/file") })

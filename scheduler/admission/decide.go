@@ -153,7 +153,7 @@ func (c *cluster) blocked(w *muster.Waiting) *muster.WaitReason {
 // that are away have a say in that, so it may fit by either measure. Without a
 // node nothing is known, unless a cluster is elastic: it might have only new ones.
 func (c *cluster) possible(w *muster.Waiting, now []ask) bool {
-	unknown := len(c.nodes) == 0 && c.in.Scale == nil
+	unknown := len(c.nodes) == 0 && c.in.Scale == nil || c.sizeless()
 	return unknown || c.couldBuy(now) || c.place(anywhere(now), ever) != nil || c.place(anywhere(asks(w, c.whole)), ever) != nil
 }
 

@@ -29,6 +29,10 @@ type plan struct {
 	full  string          // why the next run does not
 }
 
+// sizeless reports whether nobody knows what a new node of an elastic cluster
+// would have: its size is not in the catalogue any more.
+func (c *cluster) sizeless() bool { return c.in.Scale != nil && c.in.Scale.Offer.Cores == 0 }
+
 // couldBuy reports whether a cluster of nothing but new nodes has room for all
 // instances at once.
 func (c *cluster) couldBuy(asks []ask) bool {
@@ -130,10 +134,10 @@ func (p *plan) serve(u unmet) served {
 func (p *plan) tell(reason *muster.WaitReason, more int) {
 	if f := p.in.Scale.Failure; f != nil && more > 0 {
 		*reason = muster.WaitReason{Code: muster.WaitProvider, Until: f.Until,
-			Message: fmt.Sprintf("cluster %s needs %d more nodes for it, and its provider gives none: %s; it is asked again at %s UTC", p.in.Name, more, f.Message, f.Until.UTC().Format("15:04:05"))}
+			Message: fmt.Sprintf("cluster %s needs %s more for it, and its provider gives none: %s; it is asked again at %s UTC", p.in.Name, muster.Counted(more, "node"), f.Message, f.Until.UTC().Format("15:04:05"))}
 		return
 	}
-	*reason = muster.WaitReason{Code: muster.WaitScaling, Message: fmt.Sprintf("cluster %s grows from %d nodes to %d", p.in.Name, len(p.ready()), len(p.nodes))}
+	*reason = muster.WaitReason{Code: muster.WaitScaling, Message: fmt.Sprintf("cluster %s grows from %s to %d", p.in.Name, muster.Counted(len(p.ready()), "node"), len(p.nodes))}
 }
 
 // ready lists the nodes that take runs now.
@@ -154,7 +158,7 @@ func (p *plan) reason(nodes int) string {
 	case p.full != "":
 		return p.full
 	case len(p.nodes) > p.here:
-		return fmt.Sprintf("%d more for %d waiting runs", len(p.nodes)-p.here, p.rooms)
+		return fmt.Sprintf("%d more for %s", len(p.nodes)-p.here, muster.Counted(p.rooms, "waiting run"))
 	case nodes > len(p.nodes):
 		return fmt.Sprintf("its min is %d", p.in.Scale.Min)
 	}

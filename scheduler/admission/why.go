@@ -12,6 +12,9 @@ import (
 // why says why a run does not start now. The first case that matches tells.
 func (c *cluster) why(w *muster.Waiting) muster.WaitReason {
 	asks := asks(w, c.size)
+	if c.sizeless() {
+		return muster.WaitReason{Code: muster.WaitProvider, Message: fmt.Sprintf("cluster %s gets no nodes: its size is not in the server's catalogue", c.in.Name)}
+	}
 	if c.ready == 0 {
 		return muster.WaitReason{Code: muster.WaitNodes, Message: fmt.Sprintf("cluster %s has no ready node (%d registered)", c.in.Name, len(c.nodes))}
 	}

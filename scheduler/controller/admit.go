@@ -128,8 +128,6 @@ func scaleOf(c *muster.Cluster, sizes muster.Sizes) *muster.ScaleSnapshot {
 	s := &muster.ScaleSnapshot{Min: c.Min, Max: c.Max, Idle: time.Duration(c.Idle), Failure: c.Failure}
 	if size, err := sizes.Find(c.Size); err == nil {
 		s.Offer = size.Allocatable()
-	} else {
-		s.Max = 0
 	}
 	if c.Deleting {
 		s.Min, s.Max = 0, 0

@@ -13,7 +13,9 @@ import (
 
 // Times of a cluster's nodes.
 const (
-	takenWithin = 2 * time.Minute  // for a provider to take a node that leaves, before it is put back
+	takenWithin = 2 * time.Minute  // for a provider that tells of its machines to take one that leaves, before it is put back
+	cloudWithin = 15 * time.Minute // for one that does not
+	lastUse     = 30 * time.Second // in which an answer that said a node leaves may still be acted upon
 	usableAgain = 60 * time.Second // for a node that cannot take runs to recover, before it is replaced
 	countAgain  = time.Second      // between two looks at how long nodes are idle
 )
@@ -32,6 +34,12 @@ func (k *Controller) clusters(ctx context.Context, ledger muster.Ledger) (time.D
 	now := time.Now()
 	snapshot := Snapshot(seen.Sight, b, k.Sizes, now)
 	scales := admission.Decide(snapshot).Scales
+	launches := map[string]bool{}
+	for _, l := range b.Live {
+		for _, in := range l.Instances {
+			launches[in.NodeID] = true
+		}
+	}
 	var errs []error
 	again := time.Duration(0)
 	for i, c := range b.Clusters {
@@ -39,14 +47,11 @@ func (k *Controller) clusters(ctx context.Context, ledger muster.Ledger) (time.D
 		if at < 0 {
 			continue
 		}
-		launches := map[string]bool{}
-		for _, l := range b.Live {
-			for _, in := range l.Instances {
-				launches[in.NodeID] = true
-			}
+		f := &fleet{Controller: k, ledger: ledger, cluster: c, scale: scales[at], nodes: snapshot.Clusters[i].Nodes, kept: b.Nodes,
+			report: b.Machines[c.Name], sight: seen.Sight, launches: launches, now: now}
+		if err := f.turn(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("cluster %s: %w", c.Name, err))
 		}
-		f := &fleet{Controller: k, ledger: ledger, cluster: c, scale: scales[at], nodes: snapshot.Clusters[i].Nodes, kept: b.Nodes, report: b.Machines[c.Name], sight: seen.Sight, launches: launches, now: now}
-		errs = append(errs, f.turn(ctx))
 		if f.changes() {
 			again = countAgain
 		}
@@ -78,34 +83,61 @@ type fleet struct {
 }
 
 // turn brings the records up to date, puts back what nobody took, forgets what is
-// gone, lets go what is spare, and publishes the number.
+// gone, lets go what is spare, and publishes the number. What cannot be done with
+// one node stands in the way of nothing else.
 func (f *fleet) turn(ctx context.Context) error {
-	if err := f.record(ctx); err != nil {
-		return fmt.Errorf("cluster %s: %w", f.cluster.Name, err)
+	recorded := f.record(ctx)
+	if errors.Is(recorded, muster.ErrNotLeader) {
+		return recorded
 	}
-	leaving, err := f.leave(ctx)
-	if err != nil {
-		return fmt.Errorf("cluster %s: %w", f.cluster.Name, err)
-	}
-	nodes := f.scale.Nodes
-	for _, n := range leaving {
-		if n.AwaySince.IsZero() { // one that cannot take runs did not count
-			nodes--
-		}
-	}
-	w := muster.Wanted{Nodes: max(nodes, 0), Reason: f.scale.Reason}
-	if old := f.cluster.Wanted; len(leaving) > 0 || old == nil || old.Nodes != w.Nodes || old.Reason != w.Reason {
-		if err := f.ledger.Publish(ctx, f.cluster.Name, w, leaving); err != nil {
-			return fmt.Errorf("cluster %s: %w", f.cluster.Name, err)
-		}
+	leaving, left := f.leave(ctx)
+	if err := f.publish(ctx, leaving); err != nil {
+		return errors.Join(recorded, left, err)
 	}
 	f.mu.Lock()
 	f.scaled[f.cluster.Name] = true
 	f.mu.Unlock()
-	if f.cluster.Deleting && len(f.nodes) == 0 && len(f.report.Machines) == 0 {
-		return f.ledger.DropCluster(ctx, f.cluster.Name)
+	if f.cluster.Deleting && len(f.report.Machines) == 0 && !slices.ContainsFunc(f.nodes, func(n muster.NodeSnapshot) bool { return !f.down(n.ID) }) {
+		return errors.Join(recorded, left, f.ledger.DropCluster(ctx, f.cluster.Name))
 	}
-	return nil
+	return errors.Join(recorded, left)
+}
+
+// publish writes the number together with the nodes that leave for it. A provider
+// that tells nothing of its machines takes whichever are empty: there the number
+// falls by nodes that were closed, and for no other reason, such as a heartbeat
+// that was late or machines that are still starting.
+func (f *fleet) publish(ctx context.Context, leaving []muster.NodeRecord) error {
+	nodes, old := f.scale.Nodes, f.cluster.Wanted
+	if !f.tells() && old != nil {
+		nodes = max(nodes, old.Nodes)
+	}
+	for _, n := range leaving {
+		if n.AwaySince.IsZero() && slices.Contains(f.scale.Spare, n.ID) { // one that cannot take runs did not count
+			nodes--
+		}
+	}
+	w := muster.Wanted{Nodes: max(nodes, 0), Reason: f.scale.Reason}
+	if len(leaving) == 0 && old != nil && old.Nodes == w.Nodes && old.Reason == w.Reason {
+		return nil
+	}
+	return f.ledger.Publish(ctx, f.cluster.Name, w, leaving)
+}
+
+// tells reports whether the provider takes only nodes that leave, and says what
+// machines it has.
+func (f *fleet) tells() bool { return f.cluster.Provider == muster.ProviderLocal }
+
+// seen returns a node as Nomad lists it.
+func (f *fleet) seen(nodeID string) muster.SeenNode {
+	i := slices.IndexFunc(f.sight.Nodes, func(n muster.SeenNode) bool { return n.ID == nodeID })
+	return f.sight.Nodes[i] // the snapshot is made of these
+}
+
+// down reports whether Nomad does not reach a node.
+func (f *fleet) down(nodeID string) bool {
+	status := f.seen(nodeID).Status
+	return status == "down" || status == "disconnected"
 }
 
 // changes reports whether time alone may change something.
@@ -126,36 +158,19 @@ func (f *fleet) stopping(name string) bool {
 // and puts those back that were to leave and that nobody took.
 func (f *fleet) record(ctx context.Context) error {
 	var changed, gone []muster.NodeRecord
+	var errs []error
 	listed := map[string]bool{}
 	for i := range f.nodes {
 		n := &f.nodes[i]
 		listed[n.ID] = true
 		if f.vanished(n) {
-			if err := f.Engine.ForgetNode(ctx, n.ID); err != nil {
-				return err
-			}
+			errs = append(errs, f.Engine.ForgetNode(ctx, n.ID))
 			f.ring("look")
 			continue
 		}
-		before, known := f.kept[n.ID]
-		after := muster.NodeRecord{ID: n.ID, Cluster: f.cluster.Name, Name: n.Name, Leave: before.Leave, Reason: before.Reason, LeaveAt: before.LeaveAt, Fate: before.Fate, EvictAt: before.EvictAt,
-			IdleSince: since(n.Empty(), before.IdleSince, f.now), AwaySince: since(!n.Ready && !n.Coming && !n.Leaving, before.AwaySince, f.now)}
-		if n.Leaving {
-			after.AwaySince = before.AwaySince
-		}
-		if !before.EvictAt.IsZero() && f.eligible(n.ID) {
-			if err := f.Engine.SetEligible(ctx, n.ID, false); err != nil {
-				return err
-			}
-		}
-		if before.Leave == muster.LeaveMarked || before.Leave == muster.LeaveGoing && f.now.Sub(before.LeaveAt) > takenWithin && !f.stopping(n.Name) {
-			// A mark alone is from a turn that broke off.
-			if err := f.Engine.SetEligible(ctx, n.ID, true); err != nil {
-				return err
-			}
-			after.Leave, after.LeaveAt, after.Reason = muster.LeaveNot, time.Time{}, "its provider did not take it"
-		}
-		if !known || after != before {
+		after, err := f.step(ctx, n)
+		errs = append(errs, err)
+		if before, known := f.kept[n.ID]; !known || after != before {
 			changed = append(changed, after)
 			f.kept[n.ID] = after
 		}
@@ -165,15 +180,38 @@ func (f *fleet) record(ctx context.Context) error {
 			gone = append(gone, n)
 		}
 	}
-	if err := f.ledger.KeepNodes(ctx, changed); err != nil {
-		return err
-	}
-	return f.ledger.ForgetNodes(ctx, gone)
+	return errors.Join(append(errs, f.ledger.KeepNodes(ctx, changed), f.ledger.ForgetNodes(ctx, gone))...)
 }
 
-// eligible reports whether Nomad may place work on a node.
-func (f *fleet) eligible(nodeID string) bool {
-	return slices.ContainsFunc(f.sight.Nodes, func(n muster.SeenNode) bool { return n.ID == nodeID && n.Eligible })
+// step returns the record of a node as it is to be now. A node that leaves and
+// that nobody took is put back in two steps: first nobody is told any more that it
+// leaves, and only when no such answer can be acted upon it is opened.
+func (f *fleet) step(ctx context.Context, n *muster.NodeSnapshot) (muster.NodeRecord, error) {
+	before := f.kept[n.ID]
+	after := before
+	after.ID, after.Cluster, after.Name = n.ID, f.cluster.Name, n.Name
+	after.IdleSince = since(n.Empty(), before.IdleSince, f.now)
+	if !n.Leaving {
+		after.AwaySince = since(!n.Ready && !n.Coming, before.AwaySince, f.now)
+	}
+	within := takenWithin
+	if !f.tells() {
+		within = cloudWithin
+	}
+	waited := f.now.Sub(before.LeaveAt)
+	switch {
+	case !before.EvictAt.IsZero() && f.seen(n.ID).Eligible:
+		return after, f.Engine.SetEligible(ctx, n.ID, false)
+	case f.stopping(n.Name) || f.seen(n.ID).Draining:
+	case before.Leave == muster.LeaveGoing && waited > within:
+		after.Leave, after.LeaveAt, after.Reason = muster.LeaveMarked, f.now, "its provider did not take it"
+	case before.Leave == muster.LeaveMarked && waited > lastUse:
+		if err := f.Engine.SetEligible(ctx, n.ID, true); err != nil {
+			return before, err
+		}
+		after.Leave, after.LeaveAt = muster.LeaveNot, time.Time{}
+	}
+	return after, nil
 }
 
 // since returns when a thing that holds now began to hold; zero when it does not.
@@ -190,33 +228,43 @@ func since(holds bool, before, now time.Time) time.Time {
 // vanished reports whether Nomad is to forget a node: it is away, its provider
 // has it no more, and the launches that were on it have been told.
 func (f *fleet) vanished(n *muster.NodeSnapshot) bool {
-	i := slices.IndexFunc(f.sight.Nodes, func(s muster.SeenNode) bool { return s.ID == n.ID })
-	seen, kept := f.sight.Nodes[i], f.kept[n.ID]
-	if seen.Status != "down" && seen.Status != "disconnected" || f.report.Machines == nil || f.launches[n.ID] {
+	kept := f.kept[n.ID]
+	if !f.down(n.ID) || f.report.Machines == nil || f.launches[n.ID] {
 		return false
 	}
 	listed := slices.ContainsFunc(f.report.Machines, func(m muster.Machine) bool { return m.Name == n.Name })
 	return kept.Fate != muster.FateHere || !listed && !kept.AwaySince.IsZero() && f.now.Sub(kept.AwaySince) > usableAgain
 }
 
+// mayGo says why a node may go, "" where it may not. Where the provider chooses
+// among empty nodes, all of them are closed while it does.
+func (f *fleet) mayGo(n *muster.NodeSnapshot) string {
+	r := f.kept[n.ID]
+	switch {
+	case r.ID == "" || r.Leave != muster.LeaveNot || !r.EvictAt.IsZero() || r.Fate != muster.FateHere:
+		return ""
+	case slices.Contains(f.scale.Spare, n.ID):
+		return fmt.Sprintf("idle for %s", f.now.Sub(n.IdleSince).Round(time.Second))
+	case !f.tells():
+		if len(f.scale.Spare) > 0 && n.Ready && n.Empty() {
+			return "its provider chooses among the empty nodes"
+		}
+	case !r.AwaySince.IsZero() && n.Empty() && f.now.Sub(r.AwaySince) > usableAgain:
+		return "it cannot take runs: " + unusable(n)
+	}
+	return ""
+}
+
 // leave marks the nodes that may go, makes them ineligible, and returns those on
 // which nothing was placed meanwhile. The others are put back.
 func (f *fleet) leave(ctx context.Context) (leaving []muster.NodeRecord, err error) {
 	var marked []muster.NodeRecord
-	for _, n := range f.nodes {
-		r := f.kept[n.ID]
-		switch {
-		case r.Leave != muster.LeaveNot || r.ID == "" || !r.EvictAt.IsZero() || r.Fate != muster.FateHere:
-			continue
-		case slices.Contains(f.scale.Spare, n.ID):
-			r.Reason = fmt.Sprintf("idle for %s", f.now.Sub(n.IdleSince).Round(time.Second))
-		case !r.AwaySince.IsZero() && n.Empty() && f.now.Sub(r.AwaySince) > usableAgain:
-			r.Reason = "it cannot take runs: " + unusable(&n)
-		default:
-			continue
+	for i := range f.nodes {
+		if why := f.mayGo(&f.nodes[i]); why != "" {
+			r := f.kept[f.nodes[i].ID]
+			r.Leave, r.LeaveAt, r.Reason = muster.LeaveMarked, f.now, why
+			marked = append(marked, r)
 		}
-		r.Leave, r.LeaveAt = muster.LeaveMarked, f.now
-		marked = append(marked, r)
 	}
 	if len(marked) == 0 {
 		return nil, nil
@@ -225,23 +273,24 @@ func (f *fleet) leave(ctx context.Context) (leaving []muster.NodeRecord, err err
 		return nil, err
 	}
 	var back []muster.NodeRecord
+	var errs []error
 	for _, r := range marked {
 		free, err := f.free(ctx, r.ID)
-		if err != nil {
-			return nil, err // the marks are taken back in the next turn
+		if err == nil && !free {
+			err = f.Engine.SetEligible(ctx, r.ID, true)
 		}
-		if !free {
-			if err := f.Engine.SetEligible(ctx, r.ID, true); err != nil {
-				return nil, err
-			}
+		switch {
+		case err != nil: // the mark is taken back later
+			errs = append(errs, err)
+		case free:
+			r.Leave, r.LeaveAt = muster.LeaveGoing, time.Now()
+			leaving = append(leaving, r)
+		default:
 			r.Leave, r.LeaveAt, r.Reason = muster.LeaveNot, time.Time{}, "a run was placed on it"
 			back = append(back, r)
-			continue
 		}
-		r.Leave, r.LeaveAt = muster.LeaveGoing, time.Now()
-		leaving = append(leaving, r)
 	}
-	return leaving, f.ledger.KeepNodes(ctx, back)
+	return leaving, errors.Join(append(errs, f.ledger.KeepNodes(ctx, back))...)
 }
 
 // free closes a node that is marked, and reports whether it is empty for good: an
@@ -251,11 +300,11 @@ func (f *fleet) free(ctx context.Context, nodeID string) (bool, error) {
 	if err := f.Engine.SetEligible(ctx, nodeID, false); err != nil {
 		return false, err
 	}
-	b, err := f.ledger.Backlog(ctx)
+	live, err := f.ledger.ListLive(ctx)
 	if err != nil {
 		return false, err
 	}
-	for _, l := range b.Live {
+	for _, l := range live {
 		if slices.ContainsFunc(l.Instances, func(in muster.Instance) bool { return in.NodeID == nodeID }) {
 			return false, nil
 		}

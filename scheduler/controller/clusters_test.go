@@ -11,7 +11,7 @@ import (
 // elastic makes the lab's cluster one whose nodes come and go.
 func elastic(l *lab) {
 	l.ledger.cluster = muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderLocal,
-		ClusterSettings: muster.ClusterSettings{Size: "local.small", Max: 3, Idle: muster.Seconds(60), OnShrink: muster.ShrinkWait}}
+		ClusterSettings: muster.ClusterSettings{Size: "local.small", Max: 3, Idle: muster.Seconds(60)}}
 	l.engine.sight.Nodes[0].Total.DiskMiB = muster.Whole(10_000)
 }
 
@@ -86,7 +86,7 @@ func TestNobodyTakesIt(t *testing.T) {
 			}
 			l.run()
 			l.after(65*time.Second, func() {})
-			l.after(2*time.Minute+2*time.Second, func() {
+			l.after(2*time.Minute+35*time.Second, func() {
 				back := slices.Contains(l.engine.steps, "eligible n true")
 				if back == stopping {
 					t.Errorf("stopping %v: steps %v", stopping, l.engine.steps)

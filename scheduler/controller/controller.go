@@ -207,6 +207,9 @@ func (k *Controller) setLeading(leading bool, term int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.leading, k.term, k.scaled = leading, term, map[string]bool{}
+	if leading {
+		k.sight.Store(nil) // what was seen in an earlier term is no news
+	}
 }
 
 // step is one turn of a loop. again says when the next is due without a ring;

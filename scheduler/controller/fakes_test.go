@@ -224,6 +224,17 @@ func (g *termLedger) Publish(_ context.Context, _ string, w muster.Wanted, leavi
 	return err
 }
 
+func (g *termLedger) ListLive(context.Context) (live []*muster.Launch, err error) {
+	err = g.enter()
+	defer g.mu.Unlock()
+	for _, x := range g.live {
+		if !x.Launch.State.Ended() {
+			live = append(live, x.Launch)
+		}
+	}
+	return live, err
+}
+
 func (g *termLedger) ListRecords(context.Context) (map[string]muster.NodeRecord, error) {
 	err := g.enter()
 	defer g.mu.Unlock()

@@ -111,10 +111,15 @@ func (a *API) putArtifact(w http.ResponseWriter, r *http.Request, c *caller) err
 	case err != nil:
 		return fmt.Errorf("keep artifact: %w", err)
 	}
+	old, err := a.Artifacts.FindArtifact(r.Context(), c.launch.RunID, name)
+	if err != nil && muster.CodeOf(err) != muster.CodeNotFound {
+		return fmt.Errorf("keep artifact: %w", err)
+	}
 	art := &muster.Artifact{Path: name, Size: size, SHA256: sum, Attempt: c.launch.Attempt, Instance: c.instance.Index, CreatedAt: time.Now().UTC()}
 	if err := a.Artifacts.PutArtifact(r.Context(), c.launch.RunID, art); err != nil {
 		return fmt.Errorf("keep artifact: %w", err)
 	}
+	a.dropReplaced(r, c, old)
 	return answer(w, art)
 }
 

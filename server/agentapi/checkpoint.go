@@ -60,15 +60,36 @@ func (a *API) serveCheckpoint(w http.ResponseWriter, r *http.Request, c *caller)
 	return a.serveBlob(w, r, muster.ArtifactKey(c.launch.RunID, f.Attempt, f.Instance, f.Path))
 }
 
-// dropCheckpoint forgets one file. Its bytes go with retention, or with the next
-// file of that name.
+// dropReplaced removes the bytes of a checkpoint of an earlier attempt in whose
+// place another was put: unlike other artifacts they are many and large.
+func (a *API) dropReplaced(r *http.Request, c *caller, old *muster.Artifact) {
+	if old == nil || old.Attempt == c.launch.Attempt || !strings.HasPrefix(old.Path, muster.CheckpointPrefix(c.instance.Index)) {
+		return
+	}
+	if err := a.Blobs.Delete(r.Context(), muster.ArtifactKey(c.launch.RunID, old.Attempt, old.Instance, old.Path)); err != nil {
+		a.Logger.Warn("the bytes of a checkpoint that was replaced stay until retention", "path", old.Path, "error", err)
+	}
+}
+
+// dropCheckpoint forgets one file.
 func (a *API) dropCheckpoint(w http.ResponseWriter, r *http.Request, c *caller) error {
 	path, err := checkpointPath(r, c, true)
 	if err != nil {
 		return err
 	}
+	old, err := a.Artifacts.FindArtifact(r.Context(), c.launch.RunID, path)
+	if muster.CodeOf(err) == muster.CodeNotFound {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	if err := a.Artifacts.DropArtifact(r.Context(), c.launch.RunID, c.launch.Attempt, path); err != nil {
 		return err
+	}
+	if err := a.Blobs.Delete(r.Context(), muster.ArtifactKey(c.launch.RunID, old.Attempt, old.Instance, path)); err != nil {
+		a.Logger.Warn("the bytes of a checkpoint that was removed stay until retention", "path", path, "error", err)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

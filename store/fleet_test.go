@@ -1,0 +1,134 @@
+package store
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/muster-ml/muster"
+)
+
+// growing makes an elastic cluster with one node that is idle, node1 by name.
+func growing(t *testing.T, s *Store, g muster.Ledger) muster.NodeRecord {
+	t.Helper()
+	must(t, s.CreateCluster(t.Context(), &muster.Cluster{Name: "e", NodePool: "e", Provider: muster.ProviderLocal, Tier: muster.TierLowPriority,
+		ClusterSettings: muster.ClusterSettings{Size: "local.small", Max: 2, Idle: muster.DefaultIdle}}))
+	n := muster.NodeRecord{ID: "n1", Cluster: "e", Name: "node1", IdleSince: time.UnixMicro(1e15).UTC()}
+	must(t, g.KeepNodes(t.Context(), []muster.NodeRecord{n}))
+	return n
+}
+
+// kept returns what is remembered of a node.
+func kept(t *testing.T, g muster.Ledger, id string) muster.NodeRecord {
+	t.Helper()
+	all, err := g.ListRecords(t.Context())
+	must(t, err)
+	return all[id]
+}
+
+// TestNoStartOnALeavingNode holds that a decision from before a node was marked,
+// announced to be taken or gone starts nothing on it.
+func TestNoStartOnALeavingNode(t *testing.T) {
+	for what, change := range map[string]func(s *Store, g muster.Ledger, n muster.NodeRecord) error{
+		"marked": func(_ *Store, g muster.Ledger, n muster.NodeRecord) error {
+			n.Leave, n.LeaveAt = muster.LeaveMarked, time.Now()
+			return g.KeepNodes(t.Context(), []muster.NodeRecord{n})
+		},
+		"announced": func(s *Store, _ muster.Ledger, n muster.NodeRecord) error {
+			_, err := s.EvictNodes(t.Context(), "e", []string{n.ID}, time.Now().Add(time.Minute), muster.Origin{Actor: "anna"})
+			return err
+		},
+		"gone": func(s *Store, _ muster.Ledger, n muster.NodeRecord) error {
+			if _, err := s.ReportMachines(t.Context(), "e", muster.MachineReport{Machines: []muster.Machine{{Name: n.Name}}}); err != nil {
+				return err
+			}
+			_, err := s.ReportMachines(t.Context(), "e", muster.MachineReport{Machines: []muster.Machine{}})
+			return err
+		},
+	} {
+		s := open(t)
+		g := lead(t, s)
+		r := submit(t, s, "a", "")
+		n := growing(t, s, g)
+		must(t, change(s, g, n))
+		started, err := g.Apply(t.Context(), &muster.Decision{Starts: []muster.Start{{RunID: r.ID, Cluster: "e", Each: []muster.Resources{{}}, Places: []muster.Place{{NodeID: "n1", NodeName: "node1"}}}}})
+		if err != nil || started != 0 || state(t, s, "a").State != muster.RunQueued {
+			t.Errorf("%s: %d started, %v", what, started, err)
+		}
+	}
+}
+
+// TestFates holds who is declared dead: machines that their own provider listed
+// and lists no more; by no late word, and by no other provider's.
+func TestFates(t *testing.T) {
+	s := open(t)
+	g := lead(t, s)
+	growing(t, s, g)
+	report := func(source string, number int64, evicted []string, names ...string) error {
+		r := muster.MachineReport{Source: source, Number: number, Machines: []muster.Machine{}, Evicted: evicted}
+		for _, name := range names {
+			r.Machines = append(r.Machines, muster.Machine{Name: name, State: muster.MachineRunning})
+		}
+		_, err := s.ReportMachines(t.Context(), "e", r)
+		return err
+	}
+	must(t, report("a", 1, nil))
+	if f := kept(t, g, "n1").Fate; f != muster.FateHere {
+		t.Errorf("a machine that was never listed is %q", f)
+	}
+	must(t, report("a", 3, nil, "node1", "node2"))
+	must(t, report("a", 2, nil, "node2")) // it comes late
+	wantCode(t, report("b", 9, nil), muster.CodeConflict)
+	if f := kept(t, g, "n1").Fate; f != muster.FateHere {
+		t.Errorf("by a late word or another's it is %q", f)
+	}
+	must(t, report("a", 4, []string{"node1"}, "node2"))
+	if f := kept(t, g, "n1").Fate; f != muster.FateEvicted {
+		t.Errorf("taken by its provider it is %q", f)
+	}
+}
+
+// TestPublish holds that whoever reads a lower number reads who leaves for it, and
+// that a cluster with runs is not dropped.
+func TestPublish(t *testing.T) {
+	s := open(t)
+	g := lead(t, s)
+	n := growing(t, s, g)
+	must(t, g.Publish(t.Context(), "e", muster.Wanted{Nodes: 1, Reason: "r"}, nil))
+	first, err := s.FindCluster(t.Context(), "e")
+	must(t, err)
+	n.Leave, n.LeaveAt, n.Reason = muster.LeaveGoing, time.Now(), "idle"
+	must(t, g.Publish(t.Context(), "e", muster.Wanted{Nodes: 0, Reason: "r"}, []muster.NodeRecord{n}))
+	leaving, err := s.ListLeaving(t.Context(), "e")
+	must(t, err)
+	c, err := s.FindCluster(t.Context(), "e")
+	must(t, err)
+	if len(leaving) != 1 || leaving[0] != "node1" || c.Wanted.Nodes != 0 || !c.Wanted.At.After(first.Wanted.At) {
+		t.Errorf("%v leave, wanted %+v", leaving, c.Wanted)
+	}
+	paused := true
+	_, err = s.UpdateCluster(t.Context(), "e", muster.ClusterChange{Paused: &paused}, muster.Origin{Actor: "anna"})
+	must(t, err)
+	must(t, s.DeleteCluster(t.Context(), "e", muster.Origin{Actor: "anna"}))
+	if c, err = s.FindCluster(t.Context(), "e"); err != nil || !c.Deleting || c.Paused {
+		t.Errorf("deleted while it was paused: %+v, %v", c, err)
+	}
+	err = s.CreateRun(t.Context(), &muster.Run{Workspace: "w", Experiment: "e", Name: "late", Cluster: "e", Spec: muster.Spec{Command: "a"}}, muster.Origin{Actor: "anna"})
+	if muster.CodeOf(err) != muster.CodeRefused || !strings.Contains(err.Error(), "is being deleted") {
+		t.Errorf("a run for it: %v", err)
+	}
+	must(t, g.ForgetNodes(t.Context(), []muster.NodeRecord{n}))
+	must(t, g.DropCluster(t.Context(), "e"))
+	_, err = s.FindCluster(t.Context(), "e")
+	wantCode(t, err, muster.CodeNotFound)
+	growing(t, s, g) // its name may be used again
+	events, err := s.ListEvents(t.Context(), muster.EventFilter{Cluster: "e"})
+	must(t, err)
+	var words []string
+	for _, e := range events {
+		words = append(words, e.Message)
+	}
+	if all := strings.Join(words, "; "); !strings.Contains(all, "node node1 leaves: idle; it shall have 0 nodes: r") {
+		t.Errorf("its events are %s", all)
+	}
+}
