@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -9,12 +11,14 @@ import (
 
 	"github.com/muster-ml/muster"
 	"github.com/muster-ml/muster/client"
+	"github.com/muster-ml/muster/jobfile"
 )
 
 // clusterCommand is about clusters.
 func clusterCommand() *cli.Command {
 	return &cli.Command{Name: "cluster", Usage: "named compute: the nodes of a Nomad node pool, which just exist or come and go", Subcommands: []*cli.Command{
-		{Name: "create", Usage: "make a cluster: of a node pool that exists, or of nodes that a provider gives", ArgsUsage: "NAME", Action: createCluster, Flags: append(settingsFlags(),
+		{Name: "create", Usage: "make a cluster: of a node pool that exists, or of nodes that a provider gives", ArgsUsage: "NAME | --file FILE", Action: createCluster, Flags: append(settingsFlags(),
+			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "`FILE` with its settings, Azure ML's amlcompute YAML; flags go first"},
 			&cli.StringFlag{Name: "node-pool", Usage: "the Nomad node `POOL` whose nodes it is (default for an elastic one: muster-NAME)"},
 			&cli.StringFlag{Name: "provider", Usage: "where its nodes come from, a `PROVIDER`: none (they just exist), local, aws-asg, azure-vmss or gce-mig", Value: string(muster.ProviderNone)},
 			&cli.StringSliceFlag{Name: "group", Usage: "what the provider calls its nodes, `KEY=VALUE` such as aws_asg_name=gpu; may be given again"},
@@ -53,32 +57,72 @@ func setOf[T any](c *cli.Context, flag string, value T) *T {
 	return &value
 }
 
-func createCluster(c *cli.Context) error {
-	args, err := arguments(c, "NAME")
-	if err != nil {
-		return err
-	}
-	q := &muster.ClusterRequest{Name: args[0], NodePool: c.String("node-pool"), Provider: muster.Provider(c.String("provider")), Tier: muster.Tier(c.String("tier")),
-		ClusterSettings: muster.ClusterSettings{Size: c.String("size"), Min: c.Int("min"), Max: c.Int("max"), Workspaces: c.StringSlice("allow")}}
-	if !q.Provider.Elastic() && q.NodePool == "" {
-		return muster.Errorf(muster.CodeInvalid, "muster cluster create wants --node-pool, or --provider").
-			WithCure("nomad node pool list shows the pools, each Nomad has one called default; with --provider local nodes come and go on the autoscaler's machine")
-	}
-	if q.Provider.Elastic() {
-		q.Idle = muster.Duration(c.Duration("idle"))
-		if !c.IsSet("max") {
-			q.Max = max(1, q.Min)
+// readCluster reads what cluster is asked for: a file, and flags over it.
+func readCluster(c *cli.Context) (*muster.ClusterRequest, error) {
+	q := &muster.ClusterRequest{Provider: muster.ProviderNone, Tier: muster.TierDedicated}
+	names := []string{"NAME"}
+	if file := c.String("file"); file != "" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, muster.Errorf(muster.CodeInvalid, "%s cannot be read: %v", file, errors.Unwrap(err)).At("file")
 		}
+		defer f.Close()
+		read, err := jobfile.ReadCompute(f, file)
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range read.Warnings {
+			fmt.Fprintln(c.App.ErrWriter, "warning:", w)
+		}
+		q, names = &read.Request, []string{"[NAME]"}
+	}
+	args, err := arguments(c, names...)
+	if err != nil {
+		return nil, err
+	}
+	if len(args) > 0 {
+		q.Name = args[0]
+	}
+	for flag, to := range map[string]*string{"node-pool": &q.NodePool, "size": &q.Size, "provider": (*string)(&q.Provider), "tier": (*string)(&q.Tier)} {
+		if c.IsSet(flag) {
+			*to = c.String(flag)
+		}
+	}
+	for flag, to := range map[string]*int{"min": &q.Min, "max": &q.Max} {
+		if c.IsSet(flag) {
+			*to = c.Int(flag)
+		}
+	}
+	if c.IsSet("idle") {
+		q.Idle = muster.Duration(c.Duration("idle"))
+	}
+	if c.IsSet("allow") {
+		q.Workspaces = c.StringSlice("allow")
 	}
 	for _, pair := range c.StringSlice("group") {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok || key == "" {
-			return muster.Errorf(muster.CodeInvalid, "--group is %q", pair).WithCure("write KEY=VALUE, such as aws_asg_name=gpu")
+			return nil, muster.Errorf(muster.CodeInvalid, "--group is %q", pair).WithCure("write KEY=VALUE, such as aws_asg_name=gpu")
 		}
 		if q.Group == nil {
 			q.Group = map[string]string{}
 		}
 		q.Group[key] = value
+	}
+	if !q.Provider.Elastic() && q.NodePool == "" {
+		return nil, muster.Errorf(muster.CodeInvalid, "muster cluster create wants --node-pool, or --provider").
+			WithCure("nomad node pool list shows the pools, each Nomad has one called default; with --provider local nodes come and go on the autoscaler's machine")
+	}
+	if q.Provider.Elastic() && q.Max == 0 {
+		q.Max = max(1, q.Min)
+	}
+	return q, nil
+}
+
+func createCluster(c *cli.Context) error {
+	q, err := readCluster(c)
+	if err != nil {
+		return err
 	}
 	api, err := connect(c)
 	if err != nil {

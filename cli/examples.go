@@ -38,7 +38,7 @@ var examples = map[string][]string{
 	"queue":              {"muster queue --cluster gpu --watch=5s"},
 	"node list":          {"muster node list --cluster gpu --filter state!=running"},
 	"node show":          {"muster node show node-1"},
-	"cluster create":     {"muster cluster create --node-pool gpus gpu", "muster cluster create --provider local --size local.small --tier low_priority --max 4 --idle 30s cheap"},
+	"cluster create":     {"muster cluster create --node-pool gpus gpu", "muster cluster create --provider local --size local.small --tier low_priority --max 4 --idle 30s cheap", "muster cluster create -f compute.yml --provider local"},
 	"cluster update":     {"muster cluster update cheap --idle 5m --allow vision"},
 	"cluster resize":     {"muster cluster resize cheap --min 1 --max 8"},
 	"cluster pause":      {"muster cluster pause cheap"},
