@@ -48,14 +48,14 @@ func BenchmarkPlatform(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	p := openWith(b, "muster", dev.Config{})
+	p := openWith(b, "muster", dev.Config{Autoscaler: bin(b, "muster-autoscaler")})
 	m := &bench{B: b, platform: p, nomadProgram: program, dir: b.TempDir()}
 	open0711(b, m.dir)
 	m.registerRaw()
 	for _, part := range []struct {
 		name string
 		f    func()
-	}{{"latency", m.latency}, {"throughput", m.throughput}, {"logs", m.logs}, {"files", m.files}} {
+	}{{"latency", m.latency}, {"throughput", m.throughput}, {"logs", m.logs}, {"files", m.files}, {"from zero", m.fromZero}} {
 		b.Run(part.name, func(b *testing.B) { part.f() })
 	}
 	fmt.Printf("\n%s\n%s", m.machine(), m.report.String())
