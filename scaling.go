@@ -93,7 +93,7 @@ const (
 type Autoscaling interface {
 	// FindScaling returns what an elastic cluster shall have. While it is not
 	// known, as no server leads or the leader has not looked yet, it is
-	// CodeUnreachable: an error, and never a number, so that nothing leaves.
+	// CodeConflict: an error, and never a number, so that nothing leaves.
 	FindScaling(ctx context.Context, cluster string) (*Scaling, error)
 	// ReportMachines keeps what a provider says of its machines.
 	ReportMachines(ctx context.Context, cluster string, r MachineReport) error

@@ -144,7 +144,7 @@ func TestBadInput(t *testing.T) {
 		"unknown input":        {"command: echo ${{inputs.dta}}\ninputs: {data: 1}\n", nil, 2, []string{"job.yml:1", "dta", "data"}},
 		"a later kind":         {"type: sweep\ntrial: x\n", nil, 2, []string{"sweep", "later"}},
 		"a bad name":           {"command: echo\n", []string{"--name", "a b"}, 2, []string{"a b", "letters"}},
-		"unknown compute":      {"command: echo\ncompute: azureml:nope\n", nil, 4, []string{"nope", "cluster list"}},
+		"unknown compute":      {"command: echo\ncompute: azureml:nope\n", nil, 3, []string{"nope", "the clusters there are: local"}},
 		"image not mapped":     {"command: echo\nenvironment: {image: example.com/x/y:1}\n", nil, 4, []string{"example.com/x/y"}},
 		"unknown flag":         {"command: echo\n", []string{"--experimnt", "x"}, 2, []string{"--experiment"}},
 		"set of unknown place": {"command: echo\ninputs: {rate: 1}\n", []string{"--set", "inputs.rat=2"}, 2, []string{"rat", "rate"}},

@@ -37,11 +37,11 @@ func (a *autoscaling) FindScaling(ctx context.Context, cluster string) (*muster.
 		return nil, muster.Errorf(muster.CodeConflict, "nodes of cluster %s just exist: nobody makes them come and go", cluster)
 	}
 	if !a.controller.Scaled(cluster) || c.Wanted == nil {
-		return nil, muster.Errorf(muster.CodeUnreachable, "how many nodes cluster %s shall have is not known: the leader has not looked yet, or Nomad is away", cluster)
+		return nil, muster.Errorf(muster.CodeConflict, "how many nodes cluster %s shall have is not known: the leader has not looked yet, or Nomad is away", cluster)
 	}
 	size, err := a.sizes.Find(c.Size)
 	if err != nil {
-		return nil, muster.Errorf(muster.CodeUnreachable, "size %s of cluster %s is not in the catalogue: nothing is bought and nothing leaves", c.Size, cluster)
+		return nil, muster.Errorf(muster.CodeConflict, "size %s of cluster %s is not in the catalogue: nothing is bought and nothing leaves", c.Size, cluster)
 	}
 	return &muster.Scaling{Cluster: c.Name, Version: c.Version, NodePool: c.NodePool, Provider: c.Provider, Tier: c.Tier, Settings: c.ClusterSettings,
 		Size: *size, Wanted: *c.Wanted, Leaving: leaving, Evict: evictions}, nil

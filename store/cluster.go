@@ -14,10 +14,8 @@ import (
 // again.
 func (s *Store) CreateCluster(ctx context.Context, c *muster.Cluster) error {
 	return s.inTx(ctx, "create cluster", func(t *tx) error {
-		for _, workspace := range c.Workspaces {
-			if _, err := findWorkspace(ctx, t, workspace); err != nil {
-				return muster.Within(err, "workspaces")
-			}
+		if err := t.checkWorkspaces(ctx, c.Workspaces); err != nil {
+			return err
 		}
 		c.CreatedAt = t.now
 		err := t.QueryRowContext(ctx, `INSERT INTO clusters (name, node_pool, provider, region, tier, settings, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -85,10 +83,8 @@ func (s *Store) UpdateCluster(ctx context.Context, name string, change muster.Cl
 		if err := c.Validate(); err != nil {
 			return err
 		}
-		for _, workspace := range c.Workspaces {
-			if _, err := findWorkspace(ctx, t, workspace); err != nil {
-				return muster.Within(err, "workspaces")
-			}
+		if err := t.checkWorkspaces(ctx, c.Workspaces); err != nil {
+			return err
 		}
 		if changed == "" {
 			return nil
@@ -132,6 +128,20 @@ func (s *Store) DeleteCluster(ctx context.Context, name string, by muster.Origin
 		}
 		return t.dropCluster(ctx, name)
 	})
+}
+
+// checkWorkspaces refuses workspaces that do not exist.
+func (t *tx) checkWorkspaces(ctx context.Context, names []string) error {
+	for i, name := range names {
+		_, err := findWorkspace(ctx, t, name)
+		if e, ok := errors.AsType[*muster.Error](err); ok && e.Code == muster.CodeNotFound {
+			return muster.Errorf(muster.CodeInvalid, "%s", e.Message).At(fmt.Sprintf("workspaces[%d]", i)).WithCure("%s", e.Cure)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dropCluster takes a cluster out of sight. Its node pool may be another's.

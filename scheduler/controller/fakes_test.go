@@ -40,7 +40,7 @@ func (e *fakeEngine) Look(context.Context) (*muster.Sight, error) {
 		return nil, e.lookErr
 	}
 	s := e.sight
-	s.At, s.Jobs, s.Allocs = time.Now(), slices.Clone(s.Jobs), slices.Clone(s.Allocs)
+	s.At, s.Nodes, s.Jobs, s.Allocs = time.Now(), slices.Clone(s.Nodes), slices.Clone(s.Jobs), slices.Clone(s.Allocs)
 	return &s, nil
 }
 
@@ -190,7 +190,7 @@ func (g *termLedger) Backlog(context.Context) (*muster.Backlog, error) {
 	}
 	for _, x := range g.live {
 		if !x.Launch.State.Ended() {
-			b.Live = append(b.Live, x.Launch)
+			b.Live = append(b.Live, copyOf(x).Launch)
 		}
 	}
 	return b, err
@@ -229,7 +229,7 @@ func (g *termLedger) ListLive(context.Context) (live []*muster.Launch, err error
 	defer g.mu.Unlock()
 	for _, x := range g.live {
 		if !x.Launch.State.Ended() {
-			live = append(live, x.Launch)
+			live = append(live, copyOf(x).Launch)
 		}
 	}
 	return live, err

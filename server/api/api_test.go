@@ -65,7 +65,7 @@ func (u unscaled) FindScaling(ctx context.Context, cluster string) (*muster.Scal
 	if _, err := u.FindCluster(ctx, cluster); err != nil {
 		return nil, err
 	}
-	return nil, muster.Errorf(muster.CodeUnreachable, "it is not known")
+	return nil, muster.Errorf(muster.CodeConflict, "it is not known")
 }
 
 func (u unscaled) ReportMachines(ctx context.Context, cluster string, r muster.MachineReport) error {

@@ -44,7 +44,7 @@ func (o operation) refusals() []int {
 	if strings.Contains(o.path, "{") || naming[o.id] {
 		all = append(all, http.StatusNotFound)
 	}
-	if o.writes() || o.id == "show-node" {
+	if o.writes() || o.id == "show-node" || o.id == "show-scaling" {
 		all = append(all, http.StatusConflict)
 	}
 	if o.method == http.MethodPost || o.method == http.MethodPut || o.method == http.MethodPatch {

@@ -49,7 +49,7 @@ func (a *API) registerFleet() {
 		}) (*body[*muster.EvictionAnswer], error) {
 			return ok(a.evict(ctx, in.Cluster, in.Body))
 		})
-	handle(a, operation{"GET", cluster + "/scaling", "show-scaling", "Show what the autoscaler must know of an elastic cluster; 503 while the number is not known", 200, "clusters", muster.RoleAdministrator},
+	handle(a, operation{"GET", cluster + "/scaling", "show-scaling", "Show what the autoscaler must know of an elastic cluster; a conflict while the number is not known", 200, "clusters", muster.RoleAdministrator},
 		func(ctx context.Context, in *InCluster) (*body[*muster.Scaling], error) {
 			return ok(a.Autoscaling.FindScaling(ctx, in.Cluster))
 		})

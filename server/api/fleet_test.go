@@ -24,7 +24,7 @@ func TestElasticClusters(t *testing.T) {
 		{"PATCH", "/clusters/e", `{"max":2,"idle_seconds":5,"paused":true}`, `"max":2,"idle_seconds":5`},
 		{"PATCH", "/clusters/e", `{"min":3}`, `use 0 to max, which is 2`},
 		{"GET", "/clusters/e/events", "", `max 4 → 2, idle time 2m0s → 5s, paused false → true`},
-		{"GET", "/clusters/e/scaling", "", `"status":503`},
+		{"GET", "/clusters/e/scaling", "", `"status":409`},
 		{"PUT", "/clusters/e/machines", `{"machines":[],"failure":{"kind":"quota","message":"no more","since":"2026-01-01T00:00:00Z","tries":1,"until":"2026-01-01T00:00:00Z"}}`, ""},
 		{"GET", "/clusters/e", "", `"failure":{"kind":"quota","message":"no more"`},
 		{"GET", "/sizes?name=Standard_NC6s", "", `"model":"V100","count":1`},
