@@ -66,6 +66,11 @@ func (p *Platform) stopMachines() error {
 	if err != nil {
 		return err
 	}
+	torn, err := all.Torn("")
+	if err != nil {
+		return err
+	}
+	found = append(found, torn...)
 	errs := []error{engines.StopMachines(found, machineGrace, p.hurry)}
 	for _, m := range found {
 		errs = append(errs, all.Forget(m.Group, "faults.json"))

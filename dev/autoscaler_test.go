@@ -182,7 +182,7 @@ func TestAutoscalerKilled(t *testing.T) {
 	again := runChild(t, exec.Command(os.Args[0]), folder)
 	job.goesOn(t, pid)
 	job.runs(t, again.nomad)
-	if now := machinesOf(t, folder); len(now) != 1 || now[0].Name != machine.Name || now[0].Pid() != machine.Pid() || now[0].Boot != machine.Boot {
+	if now := machinesOf(t, folder); len(now) != 1 || now[0].Name != machine.Name || pidOf(t, now[0]) != pidOf(t, machine) || now[0].Boot != machine.Boot {
 		t.Errorf("the machine is %+v, and was %+v", now, machine)
 	}
 	again.Process.Kill()
@@ -220,4 +220,14 @@ func TestAutoscalerHurry(t *testing.T) {
 	if left := processesOf(t, p.DataDir); len(left) > 0 {
 		t.Errorf("processes are left: %q", left)
 	}
+}
+
+// pidOf returns the process of a machine's client.
+func pidOf(t *testing.T, m *engines.Machine) int {
+	t.Helper()
+	pid, err := m.Pid()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
 }

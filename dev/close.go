@@ -89,8 +89,10 @@ func (p *Platform) drain() error {
 	}
 	for _, m := range machines {
 		wait.Go(func() {
-			if node, err := p.nomad.ReadyNode(ctx, m.Name); err == nil && m.Alive() {
-				p.empty(ctx, node)
+			if node, err := p.nomad.ReadyNode(ctx, m.Name); err == nil {
+				if alive, err := m.Alive(); alive || err != nil {
+					p.empty(ctx, node)
+				}
 			}
 		})
 	}

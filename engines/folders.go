@@ -2,8 +2,6 @@ package engines
 
 import (
 	"bufio"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,8 +37,7 @@ func Shorten(folder string, limit int) (string, error) {
 	if len(folder) <= limit && !strings.ContainsAny(folder, " \t\n") {
 		return folder, nil
 	}
-	sum := sha256.Sum256([]byte(folder))
-	name := hex.EncodeToString(sum[:])[:10]
+	name := shortHash(folder)
 	for _, base := range runtimeFolders() {
 		link := filepath.Join(base, name)
 		if len(link) > limit {
@@ -59,6 +56,18 @@ func Shorten(folder string, limit int) (string, error) {
 		return link, nil
 	}
 	return "", muster.Errorf(muster.CodeRefused, "no folder takes a short name of %s", folder).WithCure("make the system's temporary folder writable")
+}
+
+// shortened returns the link to a folder that Shorten made, or the folder's own
+// path where there is none.
+func shortened(folder string) string {
+	for _, base := range runtimeFolders() {
+		link := filepath.Join(base, shortHash(folder))
+		if target, err := os.Readlink(link); err == nil && target == folder {
+			return link
+		}
+	}
+	return folder
 }
 
 // RemoveShort removes the link that Shorten made, and its folder with the last
@@ -105,6 +114,28 @@ func makeRuntimeFolder(dir string) error {
 		return fmt.Errorf("%s is not ours", dir)
 	}
 	return os.Chmod(dir, 0o711)
+}
+
+// writeWhole writes a file that is there as a whole or not at all, also after a
+// power cut.
+func writeWhole(path string, content []byte) error {
+	partial := path + ".partial"
+	f, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(partial, path); err != nil {
+		return err
+	}
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // Unmount takes away every mount below the folder, the innermost first, and

@@ -40,7 +40,7 @@ type MachineSpec struct {
 //
 //	ordered ──Start──► started ──Kill, Stop──► gone, with its folder
 //	                    ▲    │
-//	                    └────┘ Reboot
+//	                    └────┘ Reboot, Move
 type Machine struct {
 	MachineSpec
 	At      time.Time `json:"at"`      // when it was ordered
@@ -70,6 +70,9 @@ func (m *Machine) plugins() string { return filepath.Join(m.folder, "plugins") }
 
 // LastWords returns the last line of that.
 func (m *Machine) LastWords() string { return lastWords(m.LogFile()) }
+
+// configFile is what its client reads.
+func (m *Machine) configFile() string { return filepath.Join(m.folder, "config.hcl") }
 
 // noteFile remembers the client's process.
 func (m *Machine) noteFile() string { return filepath.Join(m.folder, "process.json") }
@@ -163,46 +166,71 @@ func (m *Machine) detach(argv ...string) (pid int, err error) {
 	return cmd.Process.Pid, nil
 }
 
-// Pid returns the number of the client's process, 0 while it does not run.
-func (m *Machine) Pid() int {
-	n := m.noted()
+// Pid returns the number of the client's process, 0 while it does not run. An
+// error says that it is not known: who takes that for 0 kills what lives.
+func (m *Machine) Pid() (int, error) {
+	n, err := m.noted()
+	if err != nil {
+		return 0, err
+	}
 	if n.Pid == 0 {
 		return m.seek()
 	}
-	if now, err := noteOf(n.Pid); err == nil && now == n {
-		return n.Pid
+	now, err := noteOf(n.Pid)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("look for process %d of machine %s: %w", n.Pid, m.Name, err)
+	case now != n:
+		return 0, nil // the number came again
 	}
-	return 0
+	return n.Pid, nil
 }
 
 // noted returns what is remembered of the client's process; nothing of one that
 // was not noted, or not wholly.
-func (m *Machine) noted() (n note) {
+func (m *Machine) noted() (n note, err error) {
 	b, err := os.ReadFile(m.noteFile())
-	if err != nil || json.Unmarshal(b, &n) != nil {
-		return note{}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return note{}, fmt.Errorf("read note of machine %s: %w", m.Name, err)
 	}
-	return n
+	if err != nil || json.Unmarshal(b, &n) != nil {
+		return note{}, nil
+	}
+	return n, nil
 }
 
 // seek looks for the client's process, which its configuration names, among all.
-func (m *Machine) seek() (found int) {
+func (m *Machine) seek() (found int, err error) {
 	if !m.Started {
-		return 0
+		return 0, nil
 	}
-	config := filepath.Join(m.folder, "config.hcl")
-	processes(func(pid int) {
-		if args := arguments(pid); len(args) > 3 && args[1] == "agent" && args[3] == config {
-			if _, err := noteOf(pid); err == nil {
+	ours := func(args []string) bool { return len(args) > 3 && args[1] == "agent" && args[3] == m.configFile() }
+	var unknown error
+	err = processes(func(pid int) {
+		is, err := hasArguments(pid, ours)
+		if is && err == nil {
+			if _, err = noteOf(pid); err == nil {
 				found = pid
 			}
 		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			unknown = err
+		}
 	})
-	return found
+	if found != 0 {
+		return found, nil
+	}
+	return 0, errors.Join(err, unknown)
 }
 
-// Alive reports whether the client's process runs.
-func (m *Machine) Alive() bool { return m.Pid() != 0 }
+// Alive reports whether the client's process runs; an error says that it is not
+// known.
+func (m *Machine) Alive() (bool, error) {
+	pid, err := m.Pid()
+	return pid != 0, err
+}
 
 // Answers asks the client whether it is up.
 func (m *Machine) Answers(ctx context.Context) error { return m.client().answers(ctx) }
@@ -219,11 +247,7 @@ func (m *Machine) save() error {
 	if err != nil {
 		return fmt.Errorf("remember machine %s: %w", m.Name, err)
 	}
-	path := filepath.Join(m.folder, machineFile)
-	if err := os.WriteFile(path+".partial", b, 0o600); err != nil {
-		return fmt.Errorf("remember machine %s: %w", m.Name, err)
-	}
-	if err := os.Rename(path+".partial", path); err != nil {
+	if err := writeWhole(filepath.Join(m.folder, machineFile), b); err != nil {
 		return fmt.Errorf("remember machine %s: %w", m.Name, err)
 	}
 	return nil

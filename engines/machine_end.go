@@ -12,18 +12,37 @@ import (
 )
 
 // Move makes a client that runs find Nomad's servers and Consul elsewhere. Its
-// tasks go on.
+// tasks go on. Until that is done it is Moving.
 func (m *Machine) Move(servers []string, consul string) error {
+	if err := os.WriteFile(m.moveFile(), nil, 0o600); err != nil {
+		return fmt.Errorf("note the move of machine %s: %w", m.Name, err)
+	}
 	if err := m.halt(syscall.SIGKILL, killWithin, nil); err != nil {
 		return err
 	}
 	m.Servers, m.Consul = servers, consul
-	return m.Start()
+	if err := m.Start(); err != nil {
+		return err
+	}
+	return drop(m.moveFile())
+}
+
+// moveFile is there while the client is halted for a move.
+func (m *Machine) moveFile() string { return filepath.Join(m.folder, "move") }
+
+// Moving reports whether a Move was cut off: the client may be down, and is to be
+// moved once more.
+func (m *Machine) Moving() bool {
+	_, err := os.Stat(m.moveFile())
+	return err == nil
 }
 
 // Reboot kills the client and all tasks, and starts the client anew in the same
-// home.
+// home. Until that is done it is asked for.
 func (m *Machine) Reboot() error {
+	if err := m.AskReboot(); err != nil {
+		return err
+	}
 	if err := m.halt(syscall.SIGKILL, killWithin, nil); err != nil {
 		return err
 	}
@@ -36,8 +55,13 @@ func (m *Machine) Reboot() error {
 	if err := m.Start(); err != nil {
 		return err
 	}
-	if err := os.Remove(m.rebootFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("drop the wish for a reboot of machine %s: %w", m.Name, err)
+	return errors.Join(drop(m.moveFile()), drop(m.rebootFile()))
+}
+
+// drop removes a wish that is fulfilled.
+func drop(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("drop a wish for a machine: %w", err)
 	}
 	return nil
 }
@@ -89,16 +113,16 @@ func (m *Machine) halt(signal syscall.Signal, grace time.Duration, hurry <-chan 
 
 // end sends the client a signal, and kills it when it has not ended in time.
 func (m *Machine) end(signal syscall.Signal, grace time.Duration, hurry <-chan struct{}) error {
-	pid := m.Pid()
-	if pid == 0 {
-		return nil
+	pid, err := m.Pid()
+	if pid == 0 || err != nil {
+		return err
 	}
 	if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("end machine %s: %w", m.Name, err)
 	}
 	patience := time.After(grace)
 	for {
-		if m.Pid() != pid {
+		if now, err := m.Pid(); err == nil && now != pid {
 			return nil
 		}
 		select {
@@ -160,14 +184,14 @@ func (m *Machine) killPlugins() error {
 // killHelpers kills those of Nomad's own processes that the client started last:
 // one that has just begun to look after a task names none yet.
 func (m *Machine) killHelpers() error {
-	client := m.noted().Pid
-	if client == 0 {
-		return nil
+	noted, err := m.noted()
+	if err != nil || noted.Pid == 0 {
+		return err
 	}
 	return killAll("helpers of machine "+m.Name, func() (found []int, err error) {
 		err = processes(func(pid int) {
 			args := arguments(pid)
-			if len(args) > 1 && args[0] == m.Program && args[1] != "agent" && sessionOf(pid) == client {
+			if len(args) > 1 && args[0] == m.Program && args[1] != "agent" && sessionOf(pid) == noted.Pid {
 				found = append(found, pid)
 			}
 		})

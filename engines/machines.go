@@ -7,6 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -38,6 +41,26 @@ func (ms *Machines) Lock() (*Lock, error) {
 	return lock, err
 }
 
+// idFile, in Dir, holds the folder's id.
+const idFile = ".id"
+
+// ID returns the folder's id, which is made once. Who holds the lock calls it.
+func (ms *Machines) ID() (string, error) {
+	path := filepath.Join(ms.Dir, idFile)
+	b, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read id of machines: %w", err)
+	}
+	if id := strings.TrimSpace(string(b)); id != "" {
+		return id, nil
+	}
+	id := muster.RandomID(16)
+	if err := writeWhole(path, []byte(id+"\n")); err != nil {
+		return "", fmt.Errorf("keep id of machines: %w", err)
+	}
+	return id, nil
+}
+
 // WaitLock is Lock, and waits a while for one who is about to let go.
 func (ms *Machines) WaitLock(limit time.Duration) (*Lock, error) {
 	for deadline := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
@@ -60,28 +83,37 @@ func (ms *Machines) Order(spec MachineSpec) (*Machine, error) {
 		return nil, err
 	}
 	m.Home = NewHome(ms.Dir, m.folder)
-	if err := os.MkdirAll(m.folder, 0o711); err != nil {
-		return nil, fmt.Errorf("make folder of machine %s: %w", spec.Name, err)
+	if err := m.make(); err != nil {
+		return nil, errors.Join(err, m.remove()) // no orphan stays, that nobody counts
 	}
-	// What is made from here on is found again.
-	if err := m.save(); err != nil {
-		return nil, err
-	}
-	if err := m.Home.Make(); err != nil {
-		return nil, err
-	}
-	return m, m.save()
+	return m, nil
 }
 
-// ports gives the machine ports that no other one has. Those for tasks are
-// counted from above, as other nodes of this computer count from below.
+// make makes the folders of a machine, and remembers it first: what is made after
+// that is found again.
+func (m *Machine) make() error {
+	if err := os.MkdirAll(m.folder, 0o711); err != nil {
+		return fmt.Errorf("make folder of machine %s: %w", m.Name, err)
+	}
+	if err := m.save(); err != nil {
+		return err
+	}
+	if err := m.Home.Make(); err != nil {
+		return err
+	}
+	return m.save()
+}
+
+// ports gives the machine ports that no other one has, a torn one included. Those
+// for tasks are counted from above, as other nodes of this computer count from
+// below.
 func (ms *Machines) ports(m *Machine) error {
-	others, err := ms.List("")
+	others, torn, err := ms.scan("")
 	if err != nil {
 		return err
 	}
 	taken, uses := map[int]bool{}, make([]int, taskRanges)
-	for _, o := range others {
+	for _, o := range append(others, torn...) {
 		taken[o.Port] = true
 		uses[o.Index%taskRanges]++
 	}
@@ -94,52 +126,94 @@ func (ms *Machines) ports(m *Machine) error {
 	return err
 }
 
-// List returns the machines of a group, or of all for "", by folder.
+// List returns the machines of a group, or of all for "", by folder; those that
+// are Torn are not among them.
 func (ms *Machines) List(group string) ([]*Machine, error) {
+	whole, _, err := ms.scan(group)
+	return whole, err
+}
+
+// Torn returns the machines of a group, or of all for "", whose machine.json is no
+// machine. Nothing is known of them but what their folder tells, which is enough
+// to stop them. Their names and ports stay taken.
+func (ms *Machines) Torn(group string) ([]*Machine, error) {
+	_, torn, err := ms.scan(group)
+	return torn, err
+}
+
+// scan lists the machines of a group, or of all for "".
+func (ms *Machines) scan(group string) (whole, torn []*Machine, err error) {
 	if group == "" {
 		group = "*"
 	}
 	// A pattern would take what stands in Dir as one, too.
 	files, err := fs.Glob(os.DirFS(ms.Dir), group+"/*/"+machineFile)
 	if err != nil {
-		return nil, fmt.Errorf("list machines: %w", err)
+		return nil, nil, fmt.Errorf("list machines: %w", err)
 	}
-	var all []*Machine
 	for _, file := range files {
 		m, err := load(filepath.Join(ms.Dir, filepath.Dir(filepath.FromSlash(file))))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // gone in this moment
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // gone in this moment
+		case errors.Is(err, errTorn):
+			torn = append(torn, m)
+		case err != nil:
+			return nil, nil, err
+		default:
+			whole = append(whole, m)
 		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, m)
 	}
-	return all, nil
+	return whole, torn, nil
 }
 
-// load reads what is known of a machine.
+// errTorn says that a machine.json is no machine.
+var errTorn = errors.New("torn")
+
+// load reads what is known of a machine. One that is torn it returns, too.
 func load(folder string) (*Machine, error) {
 	b, err := os.ReadFile(filepath.Join(folder, machineFile))
-	if err != nil {
+	if err != nil && !errors.Is(err, syscall.EIO) {
 		return nil, fmt.Errorf("read machine: %w", err)
 	}
 	m := &Machine{folder: folder}
-	if err := json.Unmarshal(b, m); err != nil {
-		return nil, fmt.Errorf("read machine in %s: %w", folder, err)
+	group, name := filepath.Base(filepath.Dir(folder)), filepath.Base(folder)
+	if err == nil && json.Unmarshal(b, m) == nil && m.Group == group && m.Name == name {
+		return m, nil
 	}
-	return m, nil
+	return tornMachine(folder, group, name), fmt.Errorf("read machine in %s: %w", folder, errTorn)
+}
+
+// portRE finds the client's port in its configuration.
+var portRE = regexp.MustCompile(`(?m)^  http = ([0-9]+)$`)
+
+// tornMachine is what a machine's folder tells of it.
+func tornMachine(folder, group, name string) *Machine {
+	m := &Machine{MachineSpec: MachineSpec{Group: group, Name: name}, Started: true, folder: folder}
+	m.Home = NewHome(filepath.Dir(filepath.Dir(folder)), folder)
+	m.Home.Allocs, m.Home.Work = shortened(m.Home.allocs()), shortened(m.Home.work())
+	if config, err := os.ReadFile(m.configFile()); err == nil {
+		if port := portRE.FindSubmatch(config); port != nil {
+			m.Port, _ = strconv.Atoi(string(port[1]))
+		}
+	}
+	return m
 }
 
 // Find returns the machine of a name.
 func (ms *Machines) Find(name string) (*Machine, error) {
-	all, err := ms.List("")
+	all, torn, err := ms.scan("")
 	if err != nil {
 		return nil, err
 	}
 	for _, m := range all {
 		if m.Name == name {
 			return m, nil
+		}
+	}
+	for _, m := range torn {
+		if m.Name == name {
+			return nil, muster.Errorf(muster.CodeRefused, "%s is torn: only its end is left to machine %s", filepath.Join(m.folder, machineFile), name).
+				WithCure("stop the autoscaler, then muster-autoscaler clear")
 		}
 	}
 	return nil, muster.Errorf(muster.CodeNotFound, "there is no machine %s below %s", name, ms.Dir)
@@ -159,12 +233,12 @@ func StopMachines(machines []*Machine, grace time.Duration, hurry <-chan struct{
 // Forget removes the folder of a group that has no machines any more, and the
 // named files in it. A folder with more in it stays: that is not ours.
 func (ms *Machines) Forget(group string, files ...string) error {
-	left, err := ms.List(group)
+	left, torn, err := ms.scan(group)
 	if err != nil {
 		return err
 	}
-	if len(left) > 0 {
-		return muster.Errorf(muster.CodeConflict, "%s still has %d machines", group, len(left))
+	if n := len(left) + len(torn); n > 0 {
+		return muster.Errorf(muster.CodeConflict, "%s still has %d machines", group, n)
 	}
 	folder := filepath.Join(ms.Dir, group)
 	for _, path := range append(files, "") {

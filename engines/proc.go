@@ -38,12 +38,16 @@ func writeNote(path string, pid int) error {
 	return os.WriteFile(path, b, 0o600)
 }
 
+// bootFile holds the id of this computer's boot.
+const bootFile = "/proc/sys/kernel/random/boot_id"
+
 // noteOf describes a running process. One that has ended and waits for its
-// parent to notice does not run.
+// parent to notice does not run: that is fs.ErrNotExist. Any other error says
+// that it is not known.
 func noteOf(pid int) (note, error) {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := os.ReadFile(bootFile)
 	if err != nil {
-		return note{}, err
+		return note{}, fmt.Errorf("read %s: %v", bootFile, err) // says nothing of the process, even where it does not exist
 	}
 	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if errors.Is(err, syscall.ESRCH) { // it ended between open and read
@@ -80,6 +84,9 @@ func StopLeftover(path string) (bool, error) {
 	found := false
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		now, err := noteOf(n.Pid)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return found, fmt.Errorf("look for process %d of an earlier start: %w", n.Pid, err)
+		}
 		if err != nil || now != n {
 			return found, dropNote(path)
 		}
@@ -128,6 +135,20 @@ func procField(pid int, name string) []byte {
 // arguments lists those of a process, its program first; there is always one.
 func arguments(pid int) []string {
 	return strings.Split(string(procField(pid, "cmdline")), "\x00")
+}
+
+// hasArguments reports whether a process has arguments like those; an error says
+// that it is not known. Those of ours can always be read: what is forbidden is
+// somebody else's.
+func hasArguments(pid int, like func(args []string) bool) (bool, error) {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) || errors.Is(err, fs.ErrPermission) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read arguments of process %d: %w", pid, err)
+	}
+	return like(strings.Split(string(b), "\x00")), nil
 }
 
 // sessionOf returns the session of a process, 0 for one that is gone.

@@ -2,7 +2,9 @@ package engines
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -56,8 +58,11 @@ func freeze(pid int) {
 // and of those that look after them.
 func tasksBelow(allocs string) ([]int, error) {
 	real, err := filepath.EvalSymlinks(allocs)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // no folder, no tasks
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for tasks: %w", err)
 	}
 	dirs := []string{filepath.Clean(allocs) + "/", real + "/"}
 	ids := map[string]bool{}

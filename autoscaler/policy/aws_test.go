@@ -62,9 +62,11 @@ func TestAWS(t *testing.T) {
 	defer stub.Close()
 	t.Setenv("AWS_ENDPOINT_URL", stub.URL)
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Setenv("AWS_ACCESS_KEY_ID", "id")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "key")
 	s := newSite(t)
 	group := func(name, region string) map[string]string {
-		return map[string]string{"aws_asg_name": name, "aws_region": region, "aws_access_key_id": "id", "aws_secret_access_key": "key"}
+		return map[string]string{"aws_asg_name": name, "aws_region": region}
 	}
 	reaches := func(name string, nodes int) {
 		t.Helper()

@@ -30,6 +30,11 @@ func clearMachines(dir string) error {
 	if err != nil {
 		return err
 	}
+	torn, err := all.Torn("")
+	if err != nil {
+		return err
+	}
+	machines = append(machines, torn...)
 	errs := []error{engines.StopMachines(machines, stopGrace, nil)}
 	groups := map[string]bool{}
 	for _, m := range machines {

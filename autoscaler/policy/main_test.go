@@ -213,7 +213,9 @@ func (s *site) machines(t *testing.T) map[string]int {
 	}
 	pids := map[string]int{}
 	for _, m := range found {
-		pids[m.Name] = m.Pid()
+		if pids[m.Name], err = m.Pid(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return pids
 }

@@ -28,13 +28,20 @@ func quote(s string) string {
 }
 
 // pluginKeys are, by provider, the keys of a cluster's group that are for the
-// target as a whole, such as regions and credentials. The others are for the one
-// group of nodes.
+// target as a whole, such as a region. The others are for the one group of nodes.
 var pluginKeys = map[muster.Provider][]string{
-	muster.ProviderAWS:   {"aws_region", "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_credential_provider", "retry_attempts"},
-	muster.ProviderAzure: {"subscription_id", "tenant_id", "client_id", "secret_access_key"},
-	muster.ProviderGCE:   {"credentials", "retry_attempts"},
+	muster.ProviderAWS:   {"aws_region", "retry_attempts"},
+	muster.ProviderAzure: {"subscription_id", "tenant_id", "client_id"},
+	muster.ProviderGCE:   {"retry_attempts"},
 }
+
+// secretRE finds keys that hold secrets. Those are refused, as all who may read a
+// cluster read its group. The targets find credentials where their SDKs look, in
+// the environment of muster-autoscaler, which the agent inherits, and in files:
+// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or the machine's role;
+// ARM_TENANT_ID, ARM_CLIENT_ID, ARM_SUBSCRIPTION_ID and ARM_CLIENT_SECRET;
+// GOOGLE_APPLICATION_CREDENTIALS.
+var secretRE = regexp.MustCompile(`(?i)secret|password|token|credential|access_key`)
 
 // drainDeadline is how long a provider other than ours lets work on a node go on
 // before it takes it. There is none: the server has looked.
@@ -52,8 +59,8 @@ type block struct {
 }
 
 // targetOf returns the target that serves a cluster, and what the cluster's
-// policy says to it. Clusters of one provider with the same credentials share
-// one.
+// policy says to it. Clusters of one provider with the same settings for all of it
+// share one.
 func targetOf(c *muster.Cluster, s autoscaler.Settings) (block, map[string]string, error) {
 	if c.Provider == muster.ProviderLocal {
 		return block{autoscaler.Target, autoscaler.Driver, []string{"target"}, withoutNomad(s.Map())}, map[string]string{"cluster": c.Name}, nil
@@ -64,6 +71,10 @@ func targetOf(c *muster.Cluster, s autoscaler.Settings) (block, map[string]strin
 	for key, value := range c.Group {
 		if !keyRE.MatchString(key) {
 			return b, nil, muster.Errorf(muster.CodeInvalid, "cluster %s: %q is no key of provider %s", c.Name, key, c.Provider)
+		}
+		if secretRE.MatchString(key) {
+			return b, nil, muster.Errorf(muster.CodeInvalid, "cluster %s: %s of its group holds a secret, and is not used", c.Name, key).
+				WithCure("leave it out of the group, and give it to muster-autoscaler in its environment")
 		}
 		if slices.Contains(pluginKeys[c.Provider], key) {
 			b.Config[key] = value
@@ -137,8 +148,9 @@ var policyText = template.Must(template.New("").Funcs(functions).Parse(`scaling 
 }
 `))
 
-// scalingPolicy is the file of a cluster's policy. How many nodes stay at least is
-// the server's matter, and its number never exceeds the cluster's maximum.
+// scalingPolicy is the file of a cluster's policy. How many nodes there are at
+// least and at most is the server's matter: where a maximum was lowered its number
+// still counts the nodes that are at work, and a cap here would take them.
 type scalingPolicy struct {
 	File string
 	Text string
@@ -151,7 +163,7 @@ func policyOf(c *muster.Cluster, target string, config map[string]string, interv
 		Name, Interval, Source, Query, Target string
 		Max                                   int
 		Config                                map[string]string
-	}{"", interval.String(), autoscaler.APM, c.Name, target, c.Max, config}
+	}{"", interval.String(), autoscaler.APM, c.Name, target, muster.MaxNodes, config}
 	var b strings.Builder
 	if err := policyText.Execute(&b, values); err != nil {
 		return scalingPolicy{}, fmt.Errorf("write policy of cluster %s: %w", c.Name, err)

@@ -46,7 +46,7 @@ func examples() map[string]*muster.Cluster {
 		"local": cluster("small", muster.ProviderLocal, nil),
 		"aws-asg": cluster("gpu", muster.ProviderAWS, map[string]string{"aws_region": "eu-central-1", "aws_asg_name": "gpu-${nodes} \"a\"",
 			"scale_in_protection": "true"}),
-		"azure-vmss": cluster("big", muster.ProviderAzure, map[string]string{"subscription_id": "s", "tenant_id": "t", "client_id": "c", "secret_access_key": "k",
+		"azure-vmss": cluster("big", muster.ProviderAzure, map[string]string{"subscription_id": "s", "tenant_id": "t", "client_id": "c",
 			"resource_group": "rg", "vm_scale_set": "nodes"}),
 		"gce-mig": cluster("tpu", muster.ProviderGCE, map[string]string{"project": "p", "region": "europe-west3", "mig_name": "nodes", "node_drain_deadline": "5m"}),
 	}
@@ -78,9 +78,9 @@ func TestGolden(t *testing.T) {
 // TestPolicyName has another name for another content, and the same for the same.
 func TestPolicyName(t *testing.T) {
 	c := examples()["local"]
-	name := func(max int, interval time.Duration) string {
+	name := func(max int, pool string, interval time.Duration) string {
 		c.Max = max
-		p, err := policyOf(c, autoscaler.Target, map[string]string{"cluster": c.Name}, interval)
+		p, err := policyOf(c, autoscaler.Target, map[string]string{"cluster": c.Name, "node_pool": pool}, interval)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,13 +89,27 @@ func TestPolicyName(t *testing.T) {
 		}
 		return p.File
 	}
-	first := name(4, time.Second)
-	if name(5, time.Second) == first || name(4, 2*time.Second) == first || name(4, time.Second) != first {
+	first := name(4, "a", time.Second)
+	if name(4, "b", time.Second) == first || name(4, "a", 2*time.Second) == first || name(4, "a", time.Second) != first {
 		t.Errorf("%s is not the name of what it holds", first)
+	}
+	if name(1, "a", time.Second) != first {
+		t.Error("a cluster's maximum is in its policy, which then takes nodes that are at work")
 	}
 }
 
-// TestTargetShared has one target for the same credentials, and two for two.
+// TestSecrets refuses keys that hold secrets: a group is shown to all.
+func TestSecrets(t *testing.T) {
+	for _, key := range []string{"aws_access_key_id", "aws_secret_access_key", "aws_session_token", "credentials", "secret_access_key", "Password", "aws_credential_provider"} {
+		c := examples()["aws-asg"]
+		c.Group[key] = "hunter2"
+		if _, _, err := targetOf(c, autoscaler.Settings{}); muster.CodeOf(err) != muster.CodeInvalid || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+// TestTargetShared has one target for the same settings, and two for two.
 func TestTargetShared(t *testing.T) {
 	names := map[string]bool{}
 	for _, region := range []string{"a", "a", "b"} {

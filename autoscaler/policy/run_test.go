@@ -149,7 +149,9 @@ func TestClustersComeAndGo(t *testing.T) {
 		t.Errorf("clearing while it runs: %v", err)
 	}
 
-	// Deleted, it is gone with its machines.
+	// Deleted, it is gone when its machines have left, and another cluster goes on.
+	s.want("a", 0, slices.Collect(maps.Keys(s.machines(t)))...)
+	s.reach(t, "a", 0)
 	s.add("b", muster.ProviderLocal, nil)
 	s.want("b", 1)
 	s.mu.Lock()

@@ -49,17 +49,27 @@ type lab struct {
 	scaling map[string]*muster.Scaling
 	reports map[string][]muster.MachineReport
 	away    bool
+	owner   string // whose reports alone are taken; "" is anybody
 }
 
 // syncLog writes into a test's log until the test ends.
 type syncLog struct {
-	mu sync.Mutex
-	t  *testing.T
+	mu   sync.Mutex
+	t    *testing.T
+	said bytes.Buffer
+}
+
+// times counts how often something was said.
+func (l *syncLog) times(what string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.said.String(), what)
 }
 
 func (l *syncLog) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.said.Write(b)
 	if l.t != nil {
 		l.t.Logf("%s", bytes.TrimRight(b, "\n"))
 	}
@@ -154,6 +164,10 @@ func (l *lab) routes() http.Handler {
 		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		if l.owner != "" && l.owner != report.Source {
+			answer(w, http.StatusConflict, map[string]string{"code": "conflict", "detail": "another autoscaler has machines there"})
+			return
+		}
 		l.reports[r.PathValue("cluster")] = append(l.reports[r.PathValue("cluster")], report)
 		w.WriteHeader(http.StatusNoContent)
 	})
@@ -236,6 +250,16 @@ func (l *lab) list(t *testing.T) []*engines.Machine {
 		t.Fatal(err)
 	}
 	return found
+}
+
+// pidOf returns the process of a machine's client.
+func pidOf(t *testing.T, m *engines.Machine) int {
+	t.Helper()
+	pid, err := m.Pid()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
 }
 
 // want changes what the server wants of cluster c.

@@ -43,6 +43,7 @@ type Plugin struct {
 	settings autoscaler.Settings
 	server   *client.Client
 	machines *engines.Machines // nil until the folder is ours
+	source   string            // the folder's id
 	workers  map[string]*worker
 }
 
@@ -89,21 +90,26 @@ func (p *Plugin) SetConfig(config map[string]string) error {
 }
 
 // own waits until no other plugin works on the folder, such as one whose agent
-// has just died, and takes up the machines in it.
+// has just died, and takes up the machines in it. What stands in the way may pass,
+// so that it is tried again: a plugin that lives must work.
 func (p *Plugin) own() {
 	settings, _ := p.present()
 	all := &engines.Machines{Dir: settings.Dir}
-	lock, err := p.lock(all)
-	if err != nil {
-		p.log.Error("cannot take over the machines", "error", err)
-		return
-	}
-	found, err := all.List("")
-	if err != nil {
-		p.log.Error("cannot list the machines", "error", err)
+	var lock *engines.Lock
+	var source string
+	var found []*engines.Machine
+	for _, do := range []func() error{
+		func() (err error) { lock, err = all.Lock(); return },
+		func() (err error) { source, err = all.ID(); return },
+		func() (err error) { found, err = all.List(""); return },
+	} {
+		if !p.insist(do) {
+			p.release(lock)
+			return
+		}
 	}
 	p.mu.Lock()
-	p.machines = all
+	p.machines, p.source = all, source
 	p.mu.Unlock()
 	for _, m := range found {
 		p.worker(m.Group)
@@ -116,24 +122,39 @@ func (p *Plugin) own() {
 	for _, w := range workers {
 		<-w.done
 	}
+	p.release(lock)
+}
+
+// release gives the lock back, if there is one.
+func (p *Plugin) release(lock *engines.Lock) {
+	if lock == nil {
+		return
+	}
 	if err := lock.Release(); err != nil {
 		p.log.Warn("cannot give back the lock", "error", err)
 	}
 }
 
-// lock waits for the folder's lock.
-func (p *Plugin) lock(all *engines.Machines) (*engines.Lock, error) {
-	for told := false; ; told = true {
-		lock, err := all.Lock()
-		if muster.CodeOf(err) != muster.CodeConflict {
-			return lock, err
+// insist does something until it is done, and tells each new reason why it is not;
+// false when the plugin ends before.
+func (p *Plugin) insist(do func() error) bool {
+	told := ""
+	for {
+		err := do()
+		if err == nil {
+			return true
 		}
-		if !told {
+		switch text := err.Error(); {
+		case text == told:
+		case muster.CodeOf(err) == muster.CodeConflict:
 			p.log.Info("waiting until nobody else works on the machines", "error", err)
+		default:
+			p.log.Error("cannot take over the machines, trying again", "error", err)
 		}
+		told = err.Error()
 		select {
 		case <-p.ctx.Done():
-			return nil, p.ctx.Err()
+			return false
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -147,7 +168,7 @@ func (p *Plugin) worker(cluster string) *worker {
 	if w := p.workers[cluster]; w != nil || p.machines == nil {
 		return w
 	}
-	w := &worker{plugin: p, cluster: cluster, log: p.log.With("cluster", cluster), all: p.machines, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	w := &worker{plugin: p, cluster: cluster, source: p.source, log: p.log.With("cluster", cluster), all: p.machines, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	if err := w.load(); err != nil {
 		w.log.Error("cannot take up the machines", "error", err)
 		return nil

@@ -21,16 +21,35 @@ func (w *worker) report(ctx context.Context, scaling *muster.Scaling) error {
 	if w.sent != nil && reflect.DeepEqual(r, *w.sent) && time.Since(w.sentAt) < tellEvery {
 		return nil
 	}
+	numbered := r
+	w.number = max(w.number+1, time.Now().UnixNano()) // also where the clock is set back
+	numbered.Number = w.number
 	_, server := w.plugin.present()
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	if err := server.ReportMachines(ctx, w.cluster, r); err != nil {
-		return fmt.Errorf("tell of machines: %w", err)
+	if err := server.ReportMachines(ctx, w.cluster, numbered); err != nil {
+		return w.refuse(err)
 	}
-	w.sent, w.sentAt = &r, time.Now()
+	if w.refused {
+		w.log.Info("the server hears us again")
+	}
+	w.sent, w.sentAt, w.refused = &r, time.Now(), false
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.evicted = slices.DeleteFunc(w.evicted, func(name string) bool { return slices.Contains(r.Evicted, name) })
+	return nil
+}
+
+// refuse deals with a report that the server does not take. Where it hears another
+// autoscaler nothing is scaled, and that is said once.
+func (w *worker) refuse(err error) error {
+	if muster.CodeOf(err) != muster.CodeConflict {
+		return fmt.Errorf("tell of machines: %w", err)
+	}
+	if !w.refused {
+		w.log.Error("another autoscaler has machines in this cluster: nothing is scaled here until it has none; stop one of the two", "folder", w.all.Dir, "source", w.source, "error", err)
+	}
+	w.sent, w.refused = nil, true
 	return nil
 }
 
@@ -38,7 +57,7 @@ func (w *worker) report(ctx context.Context, scaling *muster.Scaling) error {
 func (w *worker) present(scaling *muster.Scaling) muster.MachineReport {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r := muster.MachineReport{Machines: []muster.Machine{}, Evicted: slices.Clone(w.evicted), Failure: w.failure}
+	r := muster.MachineReport{Source: w.source, Machines: []muster.Machine{}, Evicted: slices.Clone(w.evicted), Failure: w.failure}
 	for name, m := range w.machines {
 		r.Machines = append(r.Machines, muster.Machine{Name: name, State: m.state, Since: m.since})
 	}

@@ -31,20 +31,21 @@ func (w *worker) take(m *machine, how func() error, evicted bool) {
 	})
 }
 
-// end takes away all of a cluster that is gone.
-func (w *worker) end() error {
-	w.log.Info("the cluster is gone: its machines stop")
+// deny looks at the server's answer, and reports whether the cluster is gone: the
+// server knows none of the name, and no machine is here. While there is one that
+// is no reason to end it. The server drops a cluster after its last machine, so
+// that this server may be another, or have lost what it knew.
+func (w *worker) deny(answer error) (gone bool) {
+	if muster.CodeOf(answer) != muster.CodeNotFound {
+		w.denied = false
+		return false
+	}
 	w.mu.Lock()
-	var left []*machine
-	for _, m := range w.machines {
-		if m.state != muster.MachineStopping {
-			left = append(left, m)
-		}
-	}
+	n := len(w.machines)
 	w.mu.Unlock()
-	for _, m := range left {
-		w.take(m, func() error { return m.Stop(stopWithin, nil) }, false)
+	if n > 0 && !w.denied {
+		w.denied = true
+		w.log.Error("the server knows no such cluster: its machines stay as they are; muster-autoscaler clear ends them", "machines", n)
 	}
-	w.takers.Wait()
-	return w.all.Forget(w.cluster, faultsFile)
+	return n == 0
 }

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/engines"
 )
 
 // TestGrowAndShrink takes a cluster from 0 to 2 machines, then to 1: the one that
-// may leave goes, and no other. When the cluster is gone nothing stays.
+// may leave goes, and no other. A server that does not know the cluster lets none
+// go; when the last one has left, nothing of the cluster stays.
 func TestGrowAndShrink(t *testing.T) {
 	l := open(t)
 	l.want(2)
@@ -43,15 +45,126 @@ func TestGrowAndShrink(t *testing.T) {
 		t.Errorf("%s is left, want %s", left[0], names[0])
 	}
 
-	l.mu.Lock()
-	delete(l.scaling, "c")
-	l.mu.Unlock()
+	// One that is wanted and leaves is replaced.
+	l.want(1, names[0])
+	eventually(t, "it has left", func() bool {
+		l.agent(t)
+		return !slices.ContainsFunc(l.last().Machines, func(m muster.Machine) bool { return m.Name == names[0] })
+	})
+	names = l.reach(t, 1)
+
+	l.know(nil)
+	looked = l.looks.Load()
+	eventually(t, "the server has denied the cluster a few times", func() bool { return l.looks.Load() > looked+3 })
+	if left := l.list(t); len(left) != 1 || left[0].Name != names[0] || pidOf(t, left[0]) == 0 {
+		t.Errorf("a server that knows no cluster has ended machines: %v are left", left)
+	}
+	if n := l.log.times("knows no such cluster"); n != 1 {
+		t.Errorf("that was said %d times", n)
+	}
+	l.know(wants(0, names[0]))
+	l.reach(t, 0)
+	l.know(nil)
 	eventually(t, "the folder of the cluster is gone", func() bool {
 		_, err := os.Stat(filepath.Join(l.settings.Dir, "c"))
 		return os.IsNotExist(err)
 	})
 	if left := processesOf(t, l.settings.Dir); len(left) > 0 {
 		t.Errorf("processes are left: %q", left)
+	}
+}
+
+// know makes the server know this of cluster c; nothing for nil.
+func (l *lab) know(s *muster.Scaling) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s == nil {
+		delete(l.scaling, "c")
+		return
+	}
+	l.scaling["c"] = s
+}
+
+// TestRefused has a server that hears another autoscaler: nothing is bought, and
+// that is said once. Before that something stands in the way of the folder.
+func TestRefused(t *testing.T) {
+	l := open(t)
+	l.Close()
+	l.mu.Lock()
+	l.owner, l.reports = "another", map[string][]muster.MachineReport{}
+	l.mu.Unlock()
+	lock := filepath.Join(l.settings.Dir, ".lock")
+	if err := os.Remove(lock); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(lock, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l.restart(t)
+	l.want(1)
+	eventually(t, "the target has told that it cannot take over", func() bool { return l.log.times("cannot take over the machines, trying again") > 0 })
+	if err := os.Remove(lock); err != nil {
+		t.Fatal(err)
+	}
+	looked := l.looks.Load()
+	eventually(t, "the worker has looked", func() bool { l.agent(t); return l.looks.Load() > looked+5 })
+	if left := l.list(t); len(left) > 0 {
+		t.Errorf("machines are bought in another's cluster: %v", left)
+	}
+	if n := l.log.times("another autoscaler has machines in this cluster"); n != 1 {
+		t.Errorf("that was said %d times", n)
+	}
+	l.mu.Lock()
+	l.owner = ""
+	l.mu.Unlock()
+	l.reach(t, 1)
+	id, err := (&engines.Machines{Dir: l.settings.Dir}).ID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	number := int64(0)
+	for _, r := range l.reports["c"] {
+		if r.Source != id || len(id) != 32 || r.Number <= number {
+			t.Errorf("report %d of source %q after %d, want source %q", r.Number, r.Source, number, id)
+		}
+		number = r.Number
+	}
+}
+
+// TestMoveAgain moves a machine whose client cannot start for a while: it stays,
+// with its work, and is tried again.
+func TestMoveAgain(t *testing.T) {
+	l := open(t)
+	l.want(1)
+	name := l.reach(t, 1)[0]
+	task := l.job(t, "work", name)
+	m := l.list(t)[0]
+	l.Close()
+	config := filepath.Join(m.Folder(), "config.hcl")
+	if err := os.Remove(config); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(config, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l.settings.Servers += ",127.0.0.1:1"
+	l.restart(t)
+	eventually(t, "the move has failed twice", func() bool { l.agent(t); return l.log.times("it stays, and is tried again") > 1 })
+	if pid := pidOf(t, m); pid != 0 || !m.Moving() {
+		t.Errorf("its client is process %d, and it is moving: %v", pid, m.Moving())
+	}
+	if err := os.RemoveAll(config); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the machine has moved", func() bool { return !m.Moving() })
+	again := l.list(t)
+	if len(again) != 1 || again[0].Name != name || again[0].Boot != m.Boot || pidOf(t, again[0]) == 0 || !alive(task) {
+		t.Errorf("there are %+v, want %s of boot %s; its task lives: %v", again, name, m.Boot, alive(task))
+	}
+	if l.told(func(r muster.MachineReport) bool { return r.Failure != nil }) {
+		t.Error("that is told as a failure to buy")
 	}
 }
 
@@ -62,7 +175,7 @@ func TestVanish(t *testing.T) {
 	l.want(1)
 	name := l.reach(t, 1)[0]
 	task := l.job(t, "victim", name)
-	if err := syscall.Kill(l.list(t)[0].Pid(), syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(pidOf(t, l.list(t)[0]), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the machine is gone, and reported so", func() bool {
@@ -84,7 +197,7 @@ func TestTargetAgain(t *testing.T) {
 	names := l.reach(t, 2)
 	pids := map[string]int{}
 	for _, m := range l.list(t) {
-		pids[m.Name] = m.Pid()
+		pids[m.Name] = pidOf(t, m)
 	}
 	l.Close()
 	if err := os.Remove(filepath.Join(l.list(t)[0].Folder(), "process.json")); err != nil {
@@ -98,8 +211,8 @@ func TestTargetAgain(t *testing.T) {
 		t.Errorf("machines %q were %q", now, names)
 	}
 	for _, m := range l.list(t) {
-		if m.Pid() != pids[m.Name] {
-			t.Errorf("machine %s is process %d, and was %d", m.Name, m.Pid(), pids[m.Name])
+		if pidOf(t, m) != pids[m.Name] {
+			t.Errorf("machine %s is process %d, and was %d", m.Name, pidOf(t, m), pids[m.Name])
 		}
 	}
 	// While one target works on the folder, a second one only waits.
@@ -144,13 +257,26 @@ func TestFaults(t *testing.T) {
 	l.reach(t, 1)
 	eventually(t, "the failure is over", func() bool { return l.last().Failure == nil })
 
+	// One that was ordered and not started counts when the target is back.
+	fault(Faults{Slow: 600})
+	l.want(2)
+	eventually(t, "a second machine is ordered", func() bool { l.agent(t); return len(l.list(t)) == 2 })
+	l.Close()
+	fault(Faults{})
+	before := l.list(t)
+	l.restart(t)
+	for i, name := range l.reach(t, 2) {
+		if name != before[i].Name {
+			t.Errorf("machine %s was %s", name, before[i].Name)
+		}
+	}
+
 	// One that does not find Nomad's servers is no node in time.
 	l.Close()
 	l.settings.Servers = "127.0.0.1:1"
 	l.restart(t)
 	l.startLimit = 3 * time.Second
-	fault(Faults{})
-	l.want(2)
+	l.want(3)
 	eventually(t, "a machine that does not get ready is given up", func() bool {
 		l.agent(t)
 		return l.told(func(r muster.MachineReport) bool {
@@ -204,7 +330,7 @@ func TestServerAway(t *testing.T) {
 	})
 	l.want(5)
 	m := l.list(t)[0]
-	if err := syscall.Kill(m.Pid(), syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(pidOf(t, m), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the dead machine is buried", func() bool { return len(l.list(t)) == 0 })
@@ -227,8 +353,8 @@ func TestReboot(t *testing.T) {
 	}
 	eventually(t, "the machine has booted again", func() bool { return !m.RebootAsked() })
 	again := l.list(t)[0]
-	if again.Name != name || again.Boot == m.Boot || again.Pid() == 0 || alive(task) {
-		t.Errorf("after the reboot: %+v, process %d, its task lives: %v", again, again.Pid(), alive(task))
+	if again.Name != name || again.Boot == m.Boot || pidOf(t, again) == 0 || alive(task) {
+		t.Errorf("after the reboot: %+v, process %d, its task lives: %v", again, pidOf(t, again), alive(task))
 	}
 	eventually(t, "Nomad sees another boot", func() bool { return l.node(t, name).Meta["muster_boot"] == again.Boot })
 }
@@ -268,7 +394,7 @@ func TestDevices(t *testing.T) {
 		slices.Sort(have)
 		return slices.Equal(have, []string{"again", "again", "muster/gpu-1of2/V100", "muster/gpu/K80"})
 	})
-	if err := syscall.Kill(l.list(t)[0].Pid(), syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(pidOf(t, l.list(t)[0]), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	l.want(0)

@@ -1,8 +1,10 @@
 package target
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -16,10 +18,11 @@ import (
 
 // Times of a worker.
 const (
-	answerWithin = 5 * time.Second  // the server answers a question
-	staleAfter   = 10 * time.Second // its last answer counts so long
-	stopWithin   = 10 * time.Second // a client ends politely
-	tryAgain     = time.Second      // after a machine that could not be removed
+	answerWithin = 5 * time.Second        // the server answers a question
+	staleAfter   = 10 * time.Second       // its last answer counts so long
+	stopWithin   = 10 * time.Second       // a client ends politely
+	tryAgain     = time.Second            // after a machine that could not be removed
+	leaveWithin  = 500 * time.Millisecond // of the question what is wanted, machines that may leave are taken
 )
 
 // machine is a machine in the worker's hands. Only who has its worker's mu may
@@ -29,6 +32,11 @@ type machine struct {
 	state muster.MachineState
 	since time.Time
 	due   time.Time // when its client is to start
+
+	// Only the worker itself uses these.
+	tries int       // that failed in a row to do something with it
+	until time.Time // it is not tried again before
+	blind bool      // it was told that nobody knows whether its client runs
 }
 
 // worker brings the machines of one cluster to what the server wants. It looks
@@ -36,6 +44,7 @@ type machine struct {
 type worker struct {
 	plugin  *Plugin
 	cluster string
+	source  string // by which the server knows whose word a report is
 	log     hclog.Logger
 	all     *engines.Machines
 	wake    chan struct{} // holds one: look again
@@ -45,12 +54,16 @@ type worker struct {
 	mu       sync.Mutex // guards what follows
 	machines map[string]*machine
 	answered time.Time // when the server last answered; zero since it did not
+	leaving  []string  // those that may be taken, by its last answer
 	asked    bool
 	evicted  []string // taken, and not told yet
 
 	// Only the worker itself uses these.
 	failure *muster.BuyFailure
-	sent    *muster.MachineReport
+	denied  bool // it was told that the server knows no such cluster
+	refused bool // it was told that the server hears another autoscaler on the cluster
+	number  int64
+	sent    *muster.MachineReport // nil until the server has heard us, and since it does not
 	sentAt  time.Time
 }
 
@@ -60,9 +73,16 @@ func (w *worker) load() error {
 	if err != nil {
 		return err
 	}
+	torn, err := w.all.Torn(w.cluster)
+	if err != nil {
+		return err
+	}
+	for _, m := range torn {
+		w.log.Error("what is known of a machine is torn: it is left alone and not counted; muster-autoscaler clear ends it", "folder", m.Folder())
+	}
 	w.machines = map[string]*machine{}
 	for _, m := range found {
-		k := &machine{Machine: m, state: muster.MachineStarting, since: m.At, due: m.At}
+		k := &machine{Machine: m, state: muster.MachineStarting, since: m.At, due: time.Now()} // it gets its whole time again
 		if !m.Ready.IsZero() {
 			k.state, k.since = muster.MachineRunning, m.Ready
 		}
@@ -71,13 +91,13 @@ func (w *worker) load() error {
 	return nil
 }
 
-// status counts the machines that come or are there, and says whether the server
-// was heard of lately.
+// status counts the machines that come or stay, and says whether the server was
+// heard of lately. Its number is without those that leave, too.
 func (w *worker) status() (count int, fresh bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, m := range w.machines {
-		if m.state != muster.MachineStopping {
+	for name, m := range w.machines {
+		if m.state != muster.MachineStopping && !slices.Contains(w.leaving, name) {
 			count++
 		}
 	}
@@ -127,119 +147,46 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// step looks once, does what is due and tells the server.
+// step looks once, does what is due and tells the server. What takes long is
+// looked at before the server says what may leave.
 func (w *worker) step(ctx context.Context) (gone bool, err error) {
+	ready, known := w.readyNodes(ctx)
+	began := time.Now()
 	scaling, err := w.scaling(ctx)
-	if muster.CodeOf(err) == muster.CodeNotFound {
-		err := w.end()
-		return err == nil, err
+	if w.deny(err) {
+		return true, w.all.Forget(w.cluster, faultsFile)
 	}
-	v := w.look(ctx, scaling)
-	p := decide(v)
-	w.act(v, p)
+	var refused error
+	if scaling != nil && w.sent == nil {
+		if refused = w.report(ctx, scaling); w.sent == nil {
+			scaling = nil // who is not heard buys nothing
+		}
+	}
+	v := w.look(scaling, ready)
+	v.nodes, v.late = known, time.Since(began) > leaveWithin
+	w.act(v, decide(v))
 	if scaling == nil {
-		return false, nil
+		return false, refused
 	}
 	return false, w.report(ctx, scaling)
 }
 
-// scaling asks the server what is wanted; nil when it does not tell.
-func (w *worker) scaling(ctx context.Context) (*muster.Scaling, error) {
-	_, server := w.plugin.present()
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
-	s, err := server.Scaling(ctx, w.cluster)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if err == nil {
-		if w.answered.IsZero() {
-			w.log.Info("the server tells what is wanted", "nodes", s.Wanted.Nodes)
-		}
-		w.answered = time.Now()
-		return s, nil
-	}
-	if !w.answered.IsZero() {
-		w.log.Warn("the server does not tell what is wanted: nothing is scaled", "error", err)
-	}
-	w.answered, w.asked = time.Time{}, false
-	return nil, err
-}
-
-// look gathers what is to be known.
-func (w *worker) look(ctx context.Context, scaling *muster.Scaling) view {
-	settings, _ := w.plugin.present()
-	ready, known := w.readyNodes(ctx, scaling)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	v := view{now: time.Now(), scaling: scaling, nodes: known, asked: w.asked, startLimit: w.plugin.startLimit}
-	w.asked = false
-	if w.failure != nil {
-		v.until = w.failure.Until
-	}
-	for _, m := range w.machines {
-		s := sight{name: m.Name, state: m.state, due: m.due}
-		if m.state != muster.MachineStopping {
-			s.started, s.reboot = m.Started, m.RebootAsked()
-			s.alive = m.Started && m.Alive()
-			s.ready = slices.Contains(ready, m.Name)
-			s.moved = strings.Join(m.Servers, ",") != settings.Servers || m.Consul != settings.Consul
-		}
-		v.machines = append(v.machines, s)
-	}
-	slices.SortFunc(v.machines, func(a, b sight) int { return strings.Compare(a.name, b.name) })
-	return v
-}
-
-// readyNodes asks the server and the clients themselves which of the machines
-// that start are ready nodes. The server alone may tell of one that has died
-// since.
-func (w *worker) readyNodes(ctx context.Context, scaling *muster.Scaling) (ready []string, known bool) {
-	starting := w.clients(muster.MachineStarting)
-	if scaling == nil || len(starting) == 0 {
-		return nil, false
-	}
-	_, server := w.plugin.present()
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
-	nodes, err := server.Nodes(ctx, w.cluster)
-	if err != nil {
-		w.log.Debug("the server does not tell of nodes", "error", err)
-		return nil, false
-	}
-	for _, n := range nodes {
-		if m := starting[n.Name]; m != nil && n.Status == "ready" && m.Answers(ctx) == nil {
-			ready = append(ready, n.Name)
-		}
-	}
-	return ready, true
-}
-
-// clients returns the machines of one state.
-func (w *worker) clients(state muster.MachineState) map[string]*engines.Machine {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	found := map[string]*engines.Machine{}
-	for name, m := range w.machines {
-		if m.state == state {
-			found[name] = m.Machine
-		}
-	}
-	return found
-}
-
-// act does what the plan says.
+// act does what the plan says: first it lets go, as that may not wait.
 func (w *worker) act(v view, p plan) {
-	for name, do := range p.acts {
+	names := slices.Sorted(maps.Keys(p.acts))
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(p.acts[a].turn(), p.acts[b].turn()) })
+	for _, name := range names {
 		w.mu.Lock()
 		m := w.machines[name]
 		w.mu.Unlock()
+		do := p.acts[name]
 		if do != actSettle {
 			w.log.Info("machine", "name", name, "act", do)
 		}
 		if err := w.handle(v, m, do); err != nil {
-			w.failure = fail(w.failure, v.now, muster.FailOther, fmt.Sprintf("machine %s: %v", name, err))
-			w.log.Error("machine", "name", name, "act", do, "error", err)
-			w.take(m, m.Kill, false)
+			w.failed(v, m, do, err)
+		} else {
+			m.tries = 0
 		}
 	}
 	for range p.buy {
@@ -247,9 +194,20 @@ func (w *worker) act(v view, p plan) {
 			break
 		}
 	}
-	if w.failure != nil && v.scaling != nil && p.have >= v.scaling.Wanted.Nodes && len(w.clients(muster.MachineStarting)) == 0 {
-		w.failure = nil // it has nothing to give any more
+}
+
+// failed deals with a machine with which something could not be done. One that
+// was ready once may have work on it, so that is tried again; any other goes.
+func (w *worker) failed(v view, m *machine, do act, err error) {
+	if m.Ready.IsZero() {
+		w.log.Error("machine", "name", m.Name, "act", do, "error", err)
+		w.failure = fail(w.failure, v.now, muster.FailStart, fmt.Sprintf("machine %s: %v", m.Name, err))
+		w.take(m, m.Kill, false)
+		return
 	}
+	m.tries++
+	m.until = time.Now().Add(backOff(m.tries))
+	w.log.Error("machine: it stays, and is tried again", "name", m.Name, "act", do, "error", err, "tries", m.tries, "until", m.until)
 }
 
 // handle does one thing with a machine.

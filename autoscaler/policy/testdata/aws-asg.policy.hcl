@@ -1,8 +1,8 @@
-scaling "gpu-8eb70a8d" {
+scaling "gpu-2e5b54ed" {
   enabled = true
   type    = "cluster"
   min     = 0
-  max     = 4
+  max     = 10000
 
   policy {
     cooldown             = "1s"

@@ -48,13 +48,12 @@ apm "muster" {
   }
 }
 
-target "azure-vmss-8d2fa056" {
+target "azure-vmss-3fdc2753" {
   driver = "azure-vmss"
 
   config = {
-    client_id         = "c"
-    secret_access_key = "k"
-    subscription_id   = "s"
-    tenant_id         = "t"
+    client_id       = "c"
+    subscription_id = "s"
+    tenant_id       = "t"
   }
 }

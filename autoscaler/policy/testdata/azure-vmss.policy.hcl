@@ -1,8 +1,8 @@
-scaling "big-4da7b3d2" {
+scaling "big-8cb0a182" {
   enabled = true
   type    = "cluster"
   min     = 0
-  max     = 4
+  max     = 10000
 
   policy {
     cooldown             = "1s"
@@ -17,7 +17,7 @@ scaling "big-4da7b3d2" {
       strategy "pass-through" {}
     }
 
-    target "azure-vmss-8d2fa056" {
+    target "azure-vmss-3fdc2753" {
       node_drain_deadline      = "1m"
       node_filter_ignore_drain = "true"
       node_filter_ignore_init  = "true"

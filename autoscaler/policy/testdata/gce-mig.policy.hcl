@@ -1,8 +1,8 @@
-scaling "tpu-fc09a678" {
+scaling "tpu-dc51e882" {
   enabled = true
   type    = "cluster"
   min     = 0
-  max     = 4
+  max     = 10000
 
   policy {
     cooldown             = "1s"

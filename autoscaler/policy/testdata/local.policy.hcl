@@ -1,8 +1,8 @@
-scaling "small-aab65d51" {
+scaling "small-47e6348b" {
   enabled = true
   type    = "cluster"
   min     = 0
-  max     = 4
+  max     = 10000
 
   policy {
     cooldown             = "1s"
