@@ -2,6 +2,7 @@ package muster
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -67,6 +68,11 @@ type MachineReport struct {
 	Machines []Machine   `json:"machines"`
 	Evicted  []string    `json:"evicted,omitempty"` // machines that it has taken itself, by name
 	Failure  *BuyFailure `json:"failure,omitempty"` // why it gives no more; nil when all is well
+}
+
+// Lists reports whether a machine of that name exists, by the report.
+func (r *MachineReport) Lists(name string) bool {
+	return slices.ContainsFunc(r.Machines, func(m Machine) bool { return m.Name == name })
 }
 
 // BuyFailure is why a provider gives no more nodes.

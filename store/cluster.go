@@ -163,7 +163,7 @@ func (s *Store) ReportMachines(ctx context.Context, cluster string, r muster.Mac
 		if err != nil {
 			return err
 		}
-		if before.Source != r.Source && len(before.Machines) > 0 {
+		if before.Source != r.Source && slices.ContainsFunc(before.Machines, func(m muster.Machine) bool { return !r.Lists(m.Name) }) {
 			return muster.Errorf(muster.CodeConflict, "the machines of cluster %s are in the hands of another autoscaler", cluster).At("source").
 				WithCure("end one of the two: muster-autoscaler run with one --dir; muster-autoscaler clear ends the machines of a folder")
 		}
@@ -194,7 +194,7 @@ func (s *Store) ReportMachines(ctx context.Context, cluster string, r muster.Mac
 // gone: a report may be older than a node.
 func (t *tx) keepFates(ctx context.Context, cluster string, before, now muster.MachineReport) error {
 	for _, m := range before.Machines {
-		if slices.ContainsFunc(now.Machines, func(still muster.Machine) bool { return still.Name == m.Name }) {
+		if now.Lists(m.Name) {
 			continue
 		}
 		fate, message := muster.FateGone, fmt.Sprintf("machine %s does not exist any more", m.Name)

@@ -82,7 +82,8 @@ func TestFates(t *testing.T) {
 	if f := kept(t, g, "n1").Fate; f != muster.FateHere {
 		t.Errorf("by a late word or another's it is %q", f)
 	}
-	must(t, report("a", 4, []string{"node1"}, "node2"))
+	must(t, report("c", 1, nil, "node1", "node2")) // its folder has a new id, and the same machines
+	must(t, report("c", 4, []string{"node1"}, "node2"))
 	if f := kept(t, g, "n1").Fate; f != muster.FateEvicted {
 		t.Errorf("taken by its provider it is %q", f)
 	}

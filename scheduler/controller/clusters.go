@@ -232,8 +232,7 @@ func (f *fleet) vanished(n *muster.NodeSnapshot) bool {
 	if !f.down(n.ID) || f.report.Machines == nil || f.launches[n.ID] {
 		return false
 	}
-	listed := slices.ContainsFunc(f.report.Machines, func(m muster.Machine) bool { return m.Name == n.Name })
-	return kept.Fate != muster.FateHere || !listed && !kept.AwaySince.IsZero() && f.now.Sub(kept.AwaySince) > usableAgain
+	return kept.Fate != muster.FateHere || !f.report.Lists(n.Name) && !kept.AwaySince.IsZero() && f.now.Sub(kept.AwaySince) > usableAgain
 }
 
 // mayGo says why a node may go, "" where it may not. Where the provider chooses
