@@ -114,9 +114,10 @@ func (x *Execution) endOfSilence(in *Instance, a *SeenAlloc, s *Sighting) end {
 // endOfStop judges an instance that ended because it was told to, by us, by
 // Nomad or by somebody's hand.
 func (x *Execution) endOfStop(a *SeenAlloc, s *Sighting) end {
-	switch x.Launch.Stop {
+	stop := cmp.Or(x.Launch.Stop, x.Run.Stop) // the agent may have heard it before it was written of the launch
+	switch stop {
 	case StopCancel, StopParent:
-		return end{Outcome: OutcomeCancelled, Reason: x.Launch.Stop.cancelled()}
+		return end{Outcome: OutcomeCancelled, Reason: stop.cancelled()}
 	case StopTimeout:
 		return end{Outcome: OutcomeFailed, Reason: fmt.Sprintf("time limit: the command took longer than %s", x.Run.Spec.Timeout)}
 	case StopGang:

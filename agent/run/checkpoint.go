@@ -20,8 +20,7 @@ import (
 )
 
 // Times of checkpoints: how often the folder is looked at, and how long a file
-// that nobody has put in the place of another must have been left alone to be
-// taken for whole.
+// must have been left alone to be taken for whole.
 const (
 	savePeriod = 5 * time.Second
 	saveRest   = 2 * time.Second
@@ -37,10 +36,9 @@ type checkpoint struct {
 
 // stamp tells whether a file was written to.
 type stamp struct {
-	inode   uint64
-	size    int64
-	at      time.Time
-	renamed bool // after it was last written to
+	inode uint64
+	size  int64
+	at    time.Time
 }
 
 // stampOf reads the stamp of a file.
@@ -48,20 +46,15 @@ func stampOf(info os.FileInfo) stamp {
 	s := stamp{size: info.Size(), at: info.ModTime()}
 	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
 		s.inode = sys.Ino
-		s.renamed = time.Unix(sys.Ctim.Sec, sys.Ctim.Nsec).After(s.at)
 	}
 	return s
 }
 
-// same reports whether nobody wrote to a file between two stamps. A second name
-// of it changes only when it was renamed.
+// same reports whether nobody wrote to a file between two stamps.
 func (s stamp) same(other stamp) bool {
 	return s.inode == other.inode && s.size == other.size && s.at.Equal(other.at)
 }
 
-// whole reports whether a file is taken for whole: it was renamed after it was
-// last written to, or nobody has written to it for a while.
-func (s stamp) whole() bool { return s.renamed || time.Since(s.at) >= saveRest }
 
 // prefix begins the paths of the instance's own files.
 func (c *checkpoint) prefix() string { return muster.CheckpointPrefix(c.assignment.Instance) }
@@ -173,11 +166,7 @@ func (c *checkpoint) save(ctx context.Context, last bool) error {
 		if c.known[at].same(there[name]) {
 			continue
 		}
-		if !last && !there[name].whole() {
-			all = false
-			continue
-		}
-		kept, err := c.send(ctx, folder, name, at)
+		kept, err := c.send(ctx, folder, name, at, last)
 		if err != nil {
 			return err
 		}
@@ -204,11 +193,13 @@ func (c *checkpoint) forget(ctx context.Context, there map[string]stamp) error {
 }
 
 // savedLink is a second name of the file that is being sent: another that is put
-// in its place meanwhile does not change what is sent.
+// in its place meanwhile changes neither what is sent nor whether it was left alone
+// for long enough to be taken for whole.
 const savedLink = partSpool + "/checkpoint"
 
-// send keeps one file. One that is written to while it is sent goes once more.
-func (c *checkpoint) send(ctx context.Context, folder ship.Folder, name, at string) (kept bool, err error) {
+// send keeps one file, once nobody has written to it for a while or, at last, at
+// once. One that is written to meanwhile goes another time.
+func (c *checkpoint) send(ctx context.Context, folder ship.Folder, name, at string, last bool) (kept bool, err error) {
 	_ = folder.Root.Remove(savedLink)
 	if err := folder.Root.Link(path.Join(partSaved, name), savedLink); err != nil {
 		return false, ignoreGone(err)
@@ -217,6 +208,12 @@ func (c *checkpoint) send(ctx context.Context, folder ship.Folder, name, at stri
 	before, err := folder.Root.Lstat(savedLink)
 	if err != nil {
 		return false, ignoreGone(err)
+	}
+	if !last {
+		pause(ctx, time.Until(before.ModTime().Add(saveRest)))
+	}
+	if rested, gone := folder.Root.Lstat(savedLink); gone != nil || !stampOf(rested).same(stampOf(before)) {
+		return false, nil
 	}
 	err = c.sendOutput(ctx, folder, outputFile{savedLink, at})
 	after, gone := folder.Root.Lstat(savedLink)
