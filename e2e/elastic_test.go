@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -222,8 +223,9 @@ func TestStorm(t *testing.T) {
 		}, func() string { return p.muster("run", "events", name) + p.clusterStory("storm")() })
 		var r muster.RunView
 		p.decode(&r, "run", "show", name, "-o", "json")
-		if r.State == muster.RunFailed || r.Losses > 0 {
-			t.Errorf("run %s is %s after %d losses and %d evictions:\n%s", name, r.State, r.Losses, r.Evictions, p.muster("run", "events", name))
+		lost := slices.ContainsFunc(r.Attempts, func(a *muster.Attempt) bool { return a.Outcome == muster.OutcomeLost })
+		if r.State == muster.RunFailed || lost {
+			t.Errorf("run %s is %s after a node was lost (%v) and %d evictions:\n%s", name, r.State, lost, r.Evictions, p.muster("run", "events", name))
 		}
 	}
 	p.eventually("the cluster to go back to zero", func() bool { return p.cluster("storm").Nodes == 0 }, p.clusterStory("storm"))
