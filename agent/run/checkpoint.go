@@ -55,7 +55,6 @@ func (s stamp) same(other stamp) bool {
 	return s.inode == other.inode && s.size == other.size && s.at.Equal(other.at)
 }
 
-
 // prefix begins the paths of the instance's own files.
 func (c *checkpoint) prefix() string { return muster.CheckpointPrefix(c.assignment.Instance) }
 
