@@ -63,6 +63,7 @@ type glance struct {
 	run   string // whose logs are in log
 	log   string
 	err   error
+	extra bool // between two regular looks, because of a key
 }
 
 // look reads what the live view shows, and the logs of a run where one is
@@ -140,6 +141,9 @@ func (v topView) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			v.seen = msg
 		}
 		v.cursor = max(0, min(v.cursor, len(v.names())-1))
+		if msg.extra {
+			return v, nil // the next regular look is due already
+		}
 		return v, tea.Tick(topPause, func(time.Time) tea.Msg { return again{} })
 	case again:
 		return v, v.see()
@@ -171,7 +175,12 @@ func (v topView) key(key string) (tea.Model, tea.Cmd) {
 	case "enter":
 		if names := v.names(); v.cursor < len(names) {
 			v.chosen = names[v.cursor]
-			return v, func() tea.Msg { return again{} }
+			see := v.see()
+			return v, func() tea.Msg {
+				g := see().(glance)
+				g.extra = true
+				return g
+			}
 		}
 	}
 	return v, nil

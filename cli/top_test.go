@@ -57,8 +57,12 @@ func TestTopKeys(t *testing.T) {
 		}
 	}
 	logs, cmd := press(v, tea.KeyPressMsg{Code: tea.KeyDown}, tea.KeyPressMsg{Code: tea.KeyEnter})
-	logs, cmd = logs.Update(cmd())
-	logs, _ = logs.Update(cmd())
+	if logs, cmd = logs.Update(cmd()); cmd != nil {
+		t.Error("a look because of a key begins another chain of looks")
+	}
+	if _, cmd := logs.Update(seen); cmd == nil {
+		t.Error("a regular look is the last one")
+	}
 	if text := logs.View().Content; asked != "beta" || !strings.Contains(text, "logs of beta\nmore") || !strings.Contains(text, "more\nhello\nr runs") || strings.Count(text, "\n") != 19 || strings.Contains(text, "\x1b") {
 		t.Errorf("logs of %q:\n%q", asked, text)
 	}
