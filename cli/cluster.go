@@ -159,18 +159,25 @@ func pauseCluster(paused bool) cli.ActionFunc {
 	return func(c *cli.Context) error { return changeCluster(c, muster.ClusterChange{Paused: &paused}) }
 }
 
-// changeCluster changes the cluster that the argument names.
-func changeCluster(c *cli.Context, change muster.ClusterChange) error {
+// aboutCluster reads the one argument of a verb about a cluster, its name, and
+// connects.
+func aboutCluster(c *cli.Context) (api *client.Client, name string, err error) {
 	args, err := arguments(c, "NAME")
 	if err != nil {
-		return err
+		return nil, "", err
 	}
-	api, err := connect(c)
+	api, err = connect(c)
+	return api, args[0], err
+}
+
+// changeCluster changes the cluster that the argument names.
+func changeCluster(c *cli.Context, change muster.ClusterChange) error {
+	api, name, err := aboutCluster(c)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	k, err := api.UpdateCluster(c.Context, args[0], change)
+	k, err := api.UpdateCluster(c.Context, name, change)
 	if err != nil {
 		return err
 	}
@@ -180,16 +187,12 @@ func changeCluster(c *cli.Context, change muster.ClusterChange) error {
 }
 
 func evictNodes(c *cli.Context) error {
-	args, err := arguments(c, "NAME")
-	if err != nil {
-		return err
-	}
-	api, err := connect(c)
+	api, name, err := aboutCluster(c)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	answer, err := api.EvictNodes(c.Context, args[0], muster.EvictionRequest{Nodes: c.Int("nodes"), Notice: muster.Duration(c.Duration("notice"))})
+	answer, err := api.EvictNodes(c.Context, name, muster.EvictionRequest{Nodes: c.Int("nodes"), Notice: muster.Duration(c.Duration("notice"))})
 	if err != nil {
 		return err
 	}
@@ -205,16 +208,12 @@ func deleteClusters() cli.ActionFunc {
 }
 
 func nodesOfCluster(c *cli.Context) error {
-	args, err := arguments(c, "NAME")
-	if err != nil {
-		return err
-	}
-	api, err := connect(c)
+	api, name, err := aboutCluster(c)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	all, err := api.Nodes(c.Context, args[0])
+	all, err := api.Nodes(c.Context, name)
 	if err != nil {
 		return err
 	}
@@ -222,11 +221,7 @@ func nodesOfCluster(c *cli.Context) error {
 }
 
 func eventsOfCluster(c *cli.Context) error {
-	args, err := arguments(c, "NAME")
-	if err != nil {
-		return err
-	}
-	api, err := connect(c)
+	api, name, err := aboutCluster(c)
 	if err != nil {
 		return err
 	}
@@ -237,7 +232,7 @@ func eventsOfCluster(c *cli.Context) error {
 		if len(all) > 0 {
 			after = all[len(all)-1].Seq
 		}
-		if page, err = api.ClusterEvents(c.Context, args[0], after); err != nil {
+		if page, err = api.ClusterEvents(c.Context, name, after); err != nil {
 			return err
 		}
 	}
