@@ -29,6 +29,11 @@ const (
 //	GET  /launches/{launch}/instances/{i}/checkpoint/{path...}     the bytes of one
 //	DELETE …/checkpoint/{path...}                                  forgets one that the command has removed
 //
+// The agents of nodes, by the token of the allocation of their cluster's system job:
+//
+//	POST /nodes/{cluster}/report                                   NodeReport → NodeOrders; held back up to NodeReport.WaitSeconds while there is nothing to say
+//	PUT  /nodes/{cluster}/logs/{log}/{offset}                      bytes, at most MaxChunk → ChunkAnswer
+//
 // A checkpoint's path is that of an artifact: see CheckpointPrefix. An instance
 // reads its own and the first instance's, and removes its own.
 //
@@ -42,6 +47,7 @@ const (
 	IdentityAudience    = "muster"
 	LaunchMeta          = "muster_launch"       // dispatch meta: the launch's id
 	InstallationMeta    = "muster_installation" // meta of every job that Muster registers
+	ClusterMeta         = "muster_cluster"      // meta of a cluster's system job: its name
 )
 
 // The variables by which a shape tells the agent where it is.
@@ -53,6 +59,7 @@ const (
 	AgentUserVar    = "MUSTER_RUN_AS" // the run-as user; empty is nobody
 	AgentFenceVar   = "MUSTER_FENCE"  // seconds
 	AgentCAVar      = "MUSTER_CA"     // the authority of the servers' certificates, in PEM; may be empty
+	AgentBootVar    = "MUSTER_BOOT"   // client meta muster_boot, which tells one boot of a simulated machine from another; may be empty
 	AgentImageVar   = "MUSTER_IMAGE"  // the image whose container the agent is in; empty on the node itself
 )
 
@@ -84,6 +91,7 @@ type Assignment struct {
 	GPUs          int      `json:"gpus"`
 	Spec          Spec     `json:"spec"`
 	Servers       []string `json:"servers"`
+	Waits         string   `json:"waits,omitempty"`         // why the claim is not decided yet: the agent asks again at once, and nothing else is said
 	TraceParent   string   `json:"traceparent,omitempty"`   // the W3C context in which the command works; empty without traces
 	OTLPEndpoint  string   `json:"otlp_endpoint,omitempty"` // where its own spans may go
 }
@@ -133,6 +141,7 @@ type Allocation struct {
 	ChildID   string // the dispatched job
 	Token     string // the idempotency token of the dispatch
 	Launch    string // from the dispatch's meta
+	Cluster   string // from the job's meta, where it is the agent of a node
 	Group     string
 	Index     int // within the group
 	NodeID    string

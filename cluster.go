@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -58,9 +59,10 @@ type Cluster struct {
 	Region   string   `json:"region"`
 	Tier     Tier     `json:"tier"`
 	ClusterSettings
-	Paused    bool      `json:"paused"`   // its nodes stay as they are, and no run starts
-	Deleting  bool      `json:"deleting"` // its nodes leave, then it is gone
-	CreatedAt time.Time `json:"created_at"`
+	SecretsVersion int64     `json:"-"`        // rises with each change of the secrets that its nodes' set-up gets
+	Paused         bool      `json:"paused"`   // its nodes stay as they are, and no run starts
+	Deleting       bool      `json:"deleting"` // its nodes leave, then it is gone
+	CreatedAt      time.Time `json:"created_at"`
 
 	Wanted  *Wanted           `json:"wanted,omitempty"`      // nil of one that is not elastic, and before it is known
 	Failure *BuyFailure       `json:"failure,omitempty"`     // why the provider gives no more nodes
@@ -78,6 +80,9 @@ type ClusterSettings struct {
 	Idle       Duration          `json:"idle_seconds" required:"false" doc:"How long a node is idle before it leaves; 120 when left out." example:"120"`
 	Workspaces []string          `json:"workspaces,omitempty" doc:"Those that may use it; all when left out."`
 	Group      map[string]string `json:"group,omitempty" doc:"What the provider calls its nodes, such as aws_asg_name; the Nomad Autoscaler's words." example:"{\"aws_asg_name\":\"gpu\"}"`
+	RunAs      string            `json:"run_as,omitempty" doc:"The user of its nodes whose rights runs have; the server's --run-as when left out." example:"ml"`
+	Setup      *Setup            `json:"setup,omitempty" doc:"Makes its nodes ready for runs."`
+	Health     *Health           `json:"health,omitempty" doc:"What its nodes must be to take runs."`
 }
 
 // ClusterRequest asks for a cluster.
@@ -129,8 +134,29 @@ func (c *Cluster) Validate() error {
 	if err := oneOf("the cluster", "", "tier", c.Tier, TierDedicated, TierLowPriority); err != nil {
 		return err
 	}
+	if err := c.ClusterSettings.validateNodes(); err != nil {
+		return err
+	}
 	return c.ClusterSettings.validate(c.Provider)
 }
+
+// validateNodes refuses what cannot be done on nodes.
+func (s *ClusterSettings) validateNodes() error {
+	c := Cluster{ClusterSettings: *s}
+	ready := c.Readying()
+	if ready.Setup != nil {
+		if err := ready.Setup.validate(); err != nil {
+			return err
+		}
+	}
+	if s.RunAs != "" && !userRE.MatchString(s.RunAs) {
+		return Errorf(CodeInvalid, "%q is no name of a user", s.RunAs).At("run_as")
+	}
+	return ready.Health.validate()
+}
+
+// userRE is a name or number of a user.
+var userRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
 
 // validate refuses settings that the provider cannot follow.
 func (s *ClusterSettings) validate(p Provider) error {
@@ -151,6 +177,11 @@ func (s *ClusterSettings) validate(p Provider) error {
 	case s.Idle < Seconds(1) || s.Idle > Duration(7*24*time.Hour):
 		return Errorf(CodeInvalid, "idle_seconds is %g", time.Duration(s.Idle).Seconds()).At("idle_seconds").WithCure("use 1 to 604800")
 	}
+	return s.checkGroup()
+}
+
+// checkGroup refuses credentials.
+func (s *ClusterSettings) checkGroup() error {
 	for key := range s.Group {
 		if secretRE.MatchString(key) {
 			return Errorf(CodeInvalid, "group.%s would be kept and shown in clear", key).At("group." + key).WithCure("give credentials to the autoscaler, in its environment or files")
@@ -175,12 +206,15 @@ type ClusterChange struct {
 	Idle       *Duration         `json:"idle_seconds,omitempty"`
 	Workspaces *[]string         `json:"workspaces,omitempty"`
 	Group      map[string]string `json:"group,omitempty" doc:"All of it."`
+	RunAs      *string           `json:"run_as,omitempty"`
+	Setup      *Setup            `json:"setup,omitempty" doc:"All of it; one without a command is none."`
+	Health     *Health           `json:"health,omitempty" doc:"All of it."`
 	Paused     *bool             `json:"paused,omitempty"`
 }
 
 // Empty reports whether nothing is to be changed.
 func (c ClusterChange) Empty() bool {
-	return c.Size == nil && c.Min == nil && c.Max == nil && c.Idle == nil && c.Workspaces == nil && c.Group == nil && c.Paused == nil
+	return c.Size == nil && c.Min == nil && c.Max == nil && c.Idle == nil && c.Workspaces == nil && c.Group == nil && c.Paused == nil && c.RunAs == nil && c.Setup == nil && c.Health == nil
 }
 
 // Apply changes a cluster, and says in words what is different.
@@ -191,6 +225,18 @@ func (c ClusterChange) Apply(k *Cluster) string {
 	set(&words, "max", &k.Max, c.Max)
 	set(&words, "idle time", &k.Idle, c.Idle)
 	set(&words, "paused", &k.Paused, c.Paused)
+	set(&words, "run-as user", &k.RunAs, c.RunAs)
+	if c.Setup != nil && !reflect.DeepEqual(c.Setup, k.Setup) {
+		k.Setup = c.Setup
+		if c.Setup.Command == "" {
+			k.Setup = nil
+		}
+		words = append(words, "set-up")
+	}
+	if c.Health != nil && !reflect.DeepEqual(c.Health, k.Health) {
+		k.Health = c.Health
+		words = append(words, "health")
+	}
 	if c.Group != nil && !maps.Equal(c.Group, k.Group) {
 		k.Group = c.Group
 		words = append(words, "group")

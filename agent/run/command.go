@@ -142,7 +142,9 @@ func (a *agent) openLog(life context.Context, stream muster.Stream) (*os.File, e
 			a.stop(failed(muster.FaultPlatform, "the log cannot be kept: %v", err))
 		}
 	})
-	log := &ship.Log{Agent: a.client, Stream: stream, Spool: spool}
+	log := &ship.Log{Name: string(stream), Spool: spool, Put: func(ctx context.Context, offset int64, chunk []byte, times []muster.Mark) (int64, error) {
+		return a.client.PutChunk(ctx, stream, offset, chunk, times)
+	}}
 	a.keepShipping(string(stream), func() error { return log.Ship(life) })
 	return w, nil
 }

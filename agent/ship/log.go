@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/muster-ml/muster"
-	"github.com/muster-ml/muster/client"
 )
 
 // The size of chunks: one is sent when it is full or its first byte is this
@@ -17,11 +16,13 @@ const (
 	chunkTime = 30 * time.Second // the longest that one try may take
 )
 
-// Log sends one stream of a run, in order, as chunks.
+// Log sends one log, in order, as chunks.
 type Log struct {
-	Agent  *client.Agent
-	Stream muster.Stream
-	Spool  *Spool
+	Name  string // for errors
+	Spool *Spool
+	// Put hands in a chunk with the times at which it was written, and returns how
+	// much of it is kept.
+	Put func(ctx context.Context, offset int64, chunk []byte, times []muster.Mark) (kept int64, err error)
 }
 
 // Ship sends what is written to the spool until the spool is closed and all of
@@ -31,7 +32,7 @@ func (l *Log) Ship(ctx context.Context) error {
 	err := l.ship(ctx)
 	if err != nil {
 		l.Spool.giveUp(err)
-		return fmt.Errorf("ship %s: %w", l.Stream, err)
+		return fmt.Errorf("ship %s: %w", l.Name, err)
 	}
 	return nil
 }
@@ -68,7 +69,7 @@ func (l *Log) put(ctx context.Context, offset int64, chunk []byte) (kept int64, 
 	err = Retry(ctx, func(ctx context.Context) error {
 		try, cancel := context.WithTimeout(ctx, chunkTime)
 		defer cancel()
-		if kept, err = l.Agent.PutChunk(try, l.Stream, offset, chunk, times); err != nil {
+		if kept, err = l.Put(try, offset, chunk, times); err != nil {
 			return err
 		}
 		if kept < 1 || kept > int64(len(chunk)) {

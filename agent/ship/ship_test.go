@@ -25,6 +25,13 @@ import (
 	"github.com/muster-ml/muster/client"
 )
 
+// logOf sends a stream of a run.
+func logOf(a *client.Agent, stream muster.Stream, spool *ship.Spool) *ship.Log {
+	return &ship.Log{Name: string(stream), Spool: spool, Put: func(ctx context.Context, offset int64, chunk []byte, times []muster.Mark) (int64, error) {
+		return a.PutChunk(ctx, stream, offset, chunk, times)
+	}}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -133,7 +140,7 @@ func TestNothingLost(t *testing.T) {
 	var written atomic.Int64
 	for _, stream := range []muster.Stream{muster.Stdout, muster.Stderr} {
 		spool := ship.NewSpool(t.TempDir(), 1<<30, func() {})
-		log := &ship.Log{Agent: a, Stream: stream, Spool: spool}
+		log := logOf(a, stream, spool)
 		ships.Go(func() {
 			if err := log.Ship(context.Background()); err != nil {
 				t.Error(err)
@@ -192,7 +199,7 @@ func TestKeptFewer(t *testing.T) {
 	_, err := spool.Write(want)
 	must(t, err)
 	spool.Close()
-	must(t, (&ship.Log{Agent: agent("http://" + k.addr), Stream: muster.Stdout, Spool: spool}).Ship(context.Background()))
+	must(t, logOf(agent("http://"+k.addr), muster.Stdout, spool).Ship(context.Background()))
 	if got := k.log(muster.Stdout); !bytes.Equal(got, want) {
 		t.Errorf("%d bytes, want %d, and the same", len(got), len(want))
 	}
@@ -204,7 +211,7 @@ func TestLive(t *testing.T) {
 	spool := ship.NewSpool(t.TempDir(), 1<<20, func() {})
 	done := make(chan error, 1)
 	go func() {
-		done <- (&ship.Log{Agent: agent("http://" + k.addr), Stream: muster.Stdout, Spool: spool}).Ship(context.Background())
+		done <- logOf(agent("http://"+k.addr), muster.Stdout, spool).Ship(context.Background())
 	}()
 	for i := range 5 {
 		_, err := fmt.Fprintf(spool, "line %d\n", i)
@@ -237,7 +244,7 @@ func TestTimes(t *testing.T) {
 	after := time.Now().UnixMilli()
 	spool.Close()
 	k.open()
-	must(t, (&ship.Log{Agent: agent("http://" + k.addr), Stream: muster.Stdout, Spool: spool}).Ship(context.Background()))
+	must(t, logOf(agent("http://"+k.addr), muster.Stdout, spool).Ship(context.Background()))
 	marks, err := muster.ParseMarks(0, k.times["stdout/0"])
 	must(t, err)
 	if len(marks) != 3 || marks[0].Offset != 0 || marks[1].Offset != 4 || marks[2].Offset != 8 || marks[0].Ms < before || marks[0].Ms >= marks[1].Ms || marks[2].Ms > after {
@@ -269,7 +276,7 @@ func TestSpoolBounded(t *testing.T) {
 	}()
 	done := make(chan error, 1)
 	go func() {
-		done <- (&ship.Log{Agent: agent("http://" + k.addr), Stream: muster.Stdout, Spool: spool}).Ship(context.Background())
+		done <- logOf(agent("http://"+k.addr), muster.Stdout, spool).Ship(context.Background())
 	}()
 	<-full
 	if n := wrote.Load(); n > limit {
@@ -294,7 +301,7 @@ func TestRefused(t *testing.T) {
 	spool := ship.NewSpool(t.TempDir(), 1<<10, func() {})
 	done := make(chan error, 1)
 	go func() {
-		done <- (&ship.Log{Agent: agent("http://" + k.addr), Stream: muster.Stdout, Spool: spool}).Ship(context.Background())
+		done <- logOf(agent("http://"+k.addr), muster.Stdout, spool).Ship(context.Background())
 	}()
 	if _, err := spool.Write(make([]byte, 1<<20)); muster.CodeOf(err) != muster.CodeForbidden {
 		t.Errorf("the writer hears %v", err)
@@ -314,7 +321,7 @@ func TestEnd(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- (&ship.Log{Agent: agent("http://" + k.addr), Stream: muster.Stdout, Spool: spool}).Ship(ctx)
+		done <- logOf(agent("http://"+k.addr), muster.Stdout, spool).Ship(ctx)
 	}()
 	why := errors.New("enough")
 	cancel(why)
