@@ -1,3 +1,6 @@
+// Package run is the agent in a launch: it claims an attempt's instance, brings
+// code and inputs, runs the command as another user, ships what the command
+// writes while it runs and what it leaves when it ends, and tells the server.
 package run
 
 import (
@@ -7,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/agent/host"
 	"github.com/muster-ml/muster/agent/ship"
 	"github.com/muster-ml/muster/client"
 )
@@ -22,7 +25,7 @@ import (
 // agent executes one instance of an attempt.
 type agent struct {
 	config *config
-	user   account
+	user   host.Account
 	notes  []string // what this node lacks
 	log    *slog.Logger
 	client *client.Agent
@@ -42,8 +45,8 @@ type agent struct {
 	hurried    atomic.Bool // Nomad has signalled, and kills soon
 }
 
-// execute is the command "run".
-func execute() int {
+// Execute is the command "run".
+func Execute() int {
 	unix.Umask(0o022)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -51,22 +54,22 @@ func execute() int {
 	}
 	c, err := readConfig()
 	if err != nil {
-		return told(err, os.Stderr)
+		return host.Told(err)
 	}
 	var notes []string
 	if c.image == "" {
 		notes = inspect(makePrivate())
 	}
-	user, err := findAccount(c.runAs, c.image != "")
+	user, err := c.account()
 	if err != nil {
-		return told(err, os.Stderr)
+		return host.Told(err)
 	}
 	a := &agent{config: c, user: user, notes: notes, log: log, peers: make(chan struct{}),
 		inputs: map[string]string{}, outputs: map[string]string{}}
-	a.client = client.NewAgent(client.AgentConfig{Launch: c.launch, Servers: c.servers, Token: c.token, Discover: ship.FromConsul(c.consul)})
-	if c.ca != "" {
-		if err := a.client.Trust([]byte(c.ca)); err != nil {
-			return told(err, os.Stderr)
+	a.client = client.NewAgent(client.AgentConfig{Launch: c.launch, Servers: c.Servers, Token: c.Token, Discover: ship.FromConsul(c.Consul)})
+	if c.CA != "" {
+		if err := a.client.Trust([]byte(c.CA)); err != nil {
+			return host.Told(err)
 		}
 	}
 	return a.run()
@@ -122,11 +125,11 @@ const claimLimit = 15 * time.Second
 
 // claim claims the instance until a server answers.
 func (a *agent) claim(ctx context.Context) error {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := host.Boot()
 	if err != nil {
-		return fmt.Errorf("read boot id: %w", err)
+		return err
 	}
-	q := &muster.ClaimRequest{BootID: strings.TrimSpace(string(boot)), Version: muster.Version, Notes: a.notes}
+	q := &muster.ClaimRequest{BootID: boot, Version: muster.Version, Notes: a.notes}
 	err = ship.Retry(ctx, func(ctx context.Context) (err error) {
 		once, stop := context.WithTimeout(ctx, claimLimit)
 		defer stop()
@@ -157,7 +160,7 @@ func (a *agent) instance(life, work context.Context) *muster.Result {
 // settle clears what dead agents left and makes the run's own folder.
 func (a *agent) settle() error {
 	if a.config.image == "" {
-		sweep(a.config, a.log)
+		host.Sweep(a.config.Runs(), a.config.alloc, a.log)
 	}
 	var err error
 	if a.folder, err = makeFolder(a.config, a.user); err != nil {
@@ -259,7 +262,7 @@ func (a *agent) leave(res *muster.Result, reported error) int {
 	case errors.Is(reported, errFenced):
 		a.log.Error("the command was killed, what it left is kept for a day", "error", reported)
 		if a.folder != nil {
-			if err := a.folder.keep(); err != nil {
+			if err := host.Keep(a.folder.host); err != nil {
 				a.log.Warn("keep folder", "error", err)
 			}
 		}

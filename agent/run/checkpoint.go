@@ -157,7 +157,7 @@ func (c *checkpoint) save(ctx context.Context, last bool) error {
 	if err != nil {
 		return err
 	}
-	folder := ship.Folder{Root: root, UID: c.user.uid, GID: c.user.gid}
+	folder := ship.Folder{Root: root, UID: c.user.UID, GID: c.user.GID}
 	names := slices.SortedFunc(maps.Keys(there), func(a, b string) int { return there[a].at.Compare(there[b].at) })
 	all := true
 	for _, name := range names {
@@ -209,7 +209,7 @@ func (c *checkpoint) send(ctx context.Context, folder ship.Folder, name, at stri
 		return false, ignoreGone(err)
 	}
 	if !last {
-		pause(ctx, time.Until(before.ModTime().Add(saveRest)))
+		ship.Pause(ctx, time.Until(before.ModTime().Add(saveRest)))
 	}
 	if rested, gone := folder.Root.Lstat(savedLink); gone != nil || !stampOf(rested).same(stampOf(before)) {
 		return false, nil

@@ -49,10 +49,10 @@ func (p pairs) Set(word string) error {
 	return nil
 }
 
-// makeChild submits a run below the one whose command calls: it has the
+// MakeChild submits a run below the one whose command calls: it has the
 // parent's code, inputs, environment and resources, and another command. Its
 // name is printed; with --wait the exit code says whether it succeeded.
-func makeChild(args []string) error {
+func MakeChild(args []string) error {
 	q, err := readChild(args)
 	if err != nil {
 		return err

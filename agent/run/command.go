@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/agent/host"
 	"github.com/muster-ml/muster/agent/ship"
 )
 
@@ -29,7 +30,7 @@ func (a *agent) command(life, work context.Context) *muster.Result {
 	if err != nil {
 		return resultOf(err)
 	}
-	token, err := a.config.token()
+	token, err := a.config.Token()
 	if err != nil {
 		return resultOf(fmt.Errorf("read workload identity: %w", err))
 	}
@@ -55,35 +56,39 @@ func (a *agent) command(life, work context.Context) *muster.Result {
 	}
 	memory := findMemoryLimit(a.config.image != "")
 	a.reporter.enter(muster.PhaseCommand)
-	p, err := startProcess(o, stdout, stderr)
+	p, err := host.Start(o, stdout, stderr)
+	_, _ = stdout.Close(), stderr.Close()
 	if err != nil {
 		_ = file.Close()
+		if errors.Is(err, host.ErrTooLong) {
+			err = failed(muster.FaultCommand, "%v", err)
+		}
 		return resultOf(err)
 	}
 	metrics := &ship.Metrics{Agent: a.client, Attempt: a.assignment.Attempt, Instance: a.assignment.Instance}
 	a.keepShipping("metrics", func() error {
-		return (&metricFile{file: file, send: metrics.Send, note: a.reporter.note}).tail(life, p.ended)
+		return (&metricFile{file: file, send: metrics.Send, note: a.reporter.note}).tail(life, p.Ended())
 	})
-	a.shipping.Go(func() { a.saved.keep(life, p.ended) })
-	a.shipping.Go(func() { a.renewToken(token, p.ended) })
+	a.shipping.Go(func() { a.saved.keep(life, p.Ended()) })
+	a.shipping.Go(func() { a.renewToken(token, p.Ended()) })
 	early := a.await(life, work, p)
 	return a.result(p, early, memory)
 }
 
 // writeCA puts the servers' authority where the command finds it.
 func (a *agent) writeCA() error {
-	if a.config.ca == "" {
+	if a.config.CA == "" {
 		return nil
 	}
 	file := a.folder.path(partCA)
-	if err := os.WriteFile(file, []byte(a.config.ca), 0o444); err != nil {
+	if err := os.WriteFile(file, []byte(a.config.CA), 0o444); err != nil {
 		return fmt.Errorf("keep the servers' authority: %w", err)
 	}
 	return a.folder.own(file, false, 0o444)
 }
 
 // order says what is to be started, as whom and where.
-func (a *agent) order() (o order, err error) {
+func (a *agent) order() (o host.Order, err error) {
 	command := a.spec().Command
 	for _, g := range a.spec().Groups {
 		if g.Name == a.assignment.Group && g.Command != "" {
@@ -97,16 +102,13 @@ func (a *agent) order() (o order, err error) {
 	if err != nil {
 		return o, err
 	}
-	return order{Args: []string{shell, "-c", command}, Dir: a.folder.path(partWork), Env: a.environment(),
-		UID: a.user.uid, GID: a.user.gid, Change: a.user.change}, nil
+	return host.Order{Args: []string{shell, "-c", command}, Dir: a.folder.path(partWork), Env: a.environment(), Account: a.user}, nil
 }
 
 // shell returns what executes the command.
 func (a *agent) shell() (string, error) {
-	for _, shell := range []string{"/bin/bash", "/bin/sh"} {
-		if _, err := os.Stat(shell); err == nil {
-			return shell, nil
-		}
+	if shell := host.Shell(); shell != "" {
+		return shell, nil
 	}
 	where := "this node"
 	if a.config.image != "" {
@@ -126,9 +128,9 @@ func (a *agent) openLog(life context.Context, stream muster.Stream) (*os.File, e
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", stream, err)
 	}
-	if a.user.change {
+	if a.user.Change {
 		// so that the command may open /dev/stdout, which leads here
-		if err := w.Chown(a.user.uid, a.user.gid); err != nil {
+		if err := w.Chown(a.user.UID, a.user.GID); err != nil {
 			return nil, errors.Join(fmt.Errorf("open %s: %w", stream, err), r.Close(), w.Close())
 		}
 	}
@@ -169,12 +171,12 @@ func (a *agent) keepShipping(what string, f func() error) {
 
 // await waits for the command's end. It returns why the command had to be ended
 // before, if it had.
-func (a *agent) await(life, work context.Context, p *process) *failure {
+func (a *agent) await(life, work context.Context, p *host.Process) *failure {
 	limit := time.NewTimer(time.Duration(a.spec().Timeout))
 	defer limit.Stop()
 	var why error
 	select {
-	case <-p.ended:
+	case <-p.Ended():
 		return nil
 	case <-work.Done():
 		why = context.Cause(work)
@@ -182,7 +184,7 @@ func (a *agent) await(life, work context.Context, p *process) *failure {
 		why = failed(muster.FaultTimeout, "the time limit of %s was reached", a.spec().Timeout)
 	}
 	if life.Err() == nil {
-		p.signal(syscall.SIGTERM)
+		p.Signal(syscall.SIGTERM)
 		allowed := time.Duration(a.spec().Grace)
 		if a.hurried.Load() {
 			allowed = min(allowed, nomadGrace)
@@ -190,29 +192,29 @@ func (a *agent) await(life, work context.Context, p *process) *failure {
 		grace := time.NewTimer(allowed)
 		defer grace.Stop()
 		select {
-		case <-p.ended:
+		case <-p.Ended():
 		case <-life.Done():
 		case <-grace.C:
 		}
 	}
-	p.signal(syscall.SIGKILL)
-	<-p.ended
+	p.Signal(syscall.SIGKILL)
+	<-p.Ended()
 	return asFailure(why)
 }
 
 // result says how the command ended.
-func (a *agent) result(p *process, early *failure, memory memoryLimit) *muster.Result {
-	e := p.ending
+func (a *agent) result(p *host.Process, early *failure, memory memoryLimit) *muster.Result {
+	e, killed := p.Ending()
 	res := &muster.Result{Started: true, ExitCode: e.ExitCode, CPUSeconds: e.CPUSeconds,
-		PeakMiB: float64(max(p.peak.Load(), e.PeakBytes)) / (1 << 20)}
+		PeakMiB: float64(max(p.Peak.Load(), e.PeakBytes)) / (1 << 20)}
 	if e.Signal != 0 {
-		res.Signal = signalName(e.Signal)
+		res.Signal = host.SignalName(e.Signal)
 	}
 	if e.Strays > 0 {
 		a.reporter.note(fmt.Sprintf("%d processes that the command left behind were killed", e.Strays))
 	}
-	if p.err != nil {
-		res.ExitCode, res.Signal = 128+int(unix.SIGKILL), signalName(int(unix.SIGKILL))
+	if killed != nil {
+		res.ExitCode, res.Signal = 128+int(unix.SIGKILL), host.SignalName(int(unix.SIGKILL))
 	}
 	oom := memory.outOfMemory()
 	switch {
@@ -220,8 +222,8 @@ func (a *agent) result(p *process, early *failure, memory memoryLimit) *muster.R
 		res.Fault, res.Failure = early.fault, early.text
 	case res.ExitCode != 0 && oom != "":
 		res.Fault, res.Failure = muster.FaultCommand, oom
-	case p.err != nil:
-		res.Fault, res.Failure = muster.FaultPlatform, p.err.Error()
+	case killed != nil:
+		res.Fault, res.Failure = muster.FaultPlatform, killed.Error()
 	}
 	return res
 }

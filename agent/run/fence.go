@@ -95,7 +95,7 @@ func nomadAnswers(c *config) func(ctx context.Context) bool {
 	}
 	web := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 	return func(ctx context.Context) bool {
-		token, err := c.token()
+		token, err := c.Token()
 		if err != nil {
 			return false
 		}

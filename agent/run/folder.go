@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/muster-ml/muster/agent/host"
 )
 
 // folder is where a run works on its node.
@@ -17,7 +19,7 @@ type folder struct {
 	host string // where it lies: <muster dir>/<node id>/runs/<alloc id>
 	view string // where agent and command see it; another path where the user may not pass through host's parents
 	lock *os.File
-	user account
+	user host.Account
 }
 
 // The parts of a run's folder. The folder itself belongs to the agent, so that
@@ -33,13 +35,7 @@ const (
 	partMetrics = "metrics.jsonl"
 	partToken   = "token"
 	partCA      = "ca.pem"
-	partLock    = "lock"
-	partKept    = "kept" // a file that says: the spool holds what was never acknowledged
 )
-
-// viewRoot is where a run's folder is bound to when it lies below folders that
-// the run-as user may not pass through.
-const viewRoot = "/run/muster"
 
 // path returns the path of a part as agent and command see it.
 func (f *folder) path(parts ...string) string {
@@ -47,7 +43,7 @@ func (f *folder) path(parts ...string) string {
 }
 
 // makeFolder makes a run's folder, and locks it for as long as the agent lives.
-func makeFolder(c *config, user account) (*folder, error) {
+func makeFolder(c *config, user host.Account) (*folder, error) {
 	runs, name := c.runs()
 	if err := os.MkdirAll(runs, 0o711); err != nil {
 		return nil, fmt.Errorf("make the node's Muster folder: %w", err)
@@ -58,26 +54,13 @@ func makeFolder(c *config, user account) (*folder, error) {
 		return nil, fmt.Errorf("make the run's folder: %w", err)
 	}
 	var err error
-	if f.lock, err = lockFolder(f.host, os.O_CREATE); err != nil {
+	if f.lock, err = host.Lock(f.host); err != nil {
 		return nil, err
 	}
 	if err := f.makeParts(); err != nil {
 		return nil, fmt.Errorf("make the run's folder: %w", err)
 	}
 	return f, nil
-}
-
-// lockFolder locks a run's folder, or fails with EWOULDBLOCK where its agent
-// lives.
-func lockFolder(dir string, flags int) (*os.File, error) {
-	lock, err := os.OpenFile(filepath.Join(dir, partLock), os.O_RDWR|unix.O_NOFOLLOW|flags, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open lock: %w", err)
-	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock folder: %w", err), lock.Close())
-	}
-	return lock, nil
 }
 
 // makeParts makes the parts with their owners and modes: no other user of the
@@ -107,12 +90,12 @@ func (f *folder) makeParts() error {
 
 // own sets owner and mode: the user's, or the agent's with the user's group.
 func (f *folder) own(name string, users bool, mode fs.FileMode) error {
-	if f.user.change {
+	if f.user.Change {
 		uid := 0
 		if users {
-			uid = f.user.uid
+			uid = f.user.UID
 		}
-		if err := os.Lchown(name, uid, f.user.gid); err != nil {
+		if err := os.Lchown(name, uid, f.user.GID); err != nil {
 			return err
 		}
 	}
@@ -138,13 +121,13 @@ func copyAgent(to string) (err error) {
 // is closed to him, such as somebody's home, it is bound to a place in the
 // agent's private mounts.
 func (f *folder) reach() error {
-	if !f.user.change || f.passable() {
+	if !f.user.Change || f.user.MayPass(filepath.Dir(f.host)) {
 		return nil
 	}
 	if os.Getenv(privateVar) == "" {
-		return fmt.Errorf("user %s may not pass through the folders above %s, and there are no private mounts", f.user.name, f.host)
+		return fmt.Errorf("user %s may not pass through the folders above %s, and there are no private mounts", f.user.Name, f.host)
 	}
-	view := filepath.Join(viewRoot, filepath.Base(f.host))
+	view := filepath.Join(host.ViewRoot, filepath.Base(f.host))
 	if err := os.MkdirAll(view, 0o711); err != nil {
 		return fmt.Errorf("make the run's folder reachable: %w", err)
 	}
@@ -155,34 +138,6 @@ func (f *folder) reach() error {
 	return nil
 }
 
-// passable reports whether the run-as user may pass through all folders above.
-func (f *folder) passable() bool {
-	for dir := filepath.Dir(f.host); ; dir = filepath.Dir(dir) {
-		var s unix.Stat_t
-		if unix.Stat(dir, &s) != nil {
-			return false
-		}
-		bit := uint32(0o001)
-		switch {
-		case int(s.Uid) == f.user.uid:
-			bit = 0o100
-		case int(s.Gid) == f.user.gid:
-			bit = 0o010
-		}
-		if s.Mode&bit == 0 {
-			return false
-		}
-		if dir == "/" || dir == "." {
-			return true
-		}
-	}
-}
-
-// keep leaves the folder behind for somebody to look at, for a day.
-func (f *folder) keep() error {
-	return os.WriteFile(filepath.Join(f.host, partKept), nil, 0o600)
-}
-
 // remove removes the folder with all that is in it.
 func (f *folder) remove() error {
 	if f.view != f.host {
@@ -190,34 +145,7 @@ func (f *folder) remove() error {
 			return fmt.Errorf("unmount the run's folder: %w", err)
 		}
 	}
-	return removeRun(f.host)
-}
-
-// removeRun removes a run's folder and where it was bound to. Its lock must be
-// held.
-func removeRun(host string) error {
-	view := filepath.Join(viewRoot, filepath.Base(host))
-	if os.Remove(view) == nil {
-		_ = os.Remove(viewRoot) // the last one takes the folder along
-	}
-	if os.Geteuid() != 0 {
-		makeWritable(host)
-	}
-	if err := os.RemoveAll(host); err != nil {
-		return fmt.Errorf("remove the run's folder: %w", err)
-	}
-	return nil
-}
-
-// makeWritable lets a user who is not root remove folders that were made
-// read-only.
-func makeWritable(dir string) {
-	_ = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			_ = os.Chmod(name, 0o700)
-		}
-		return nil
-	})
+	return host.Remove(f.host)
 }
 
 // diskFull reports whether an error is that of a full disk.

@@ -173,7 +173,7 @@ func (a *agent) download(ctx context.Context, target, dir string) error {
 		if f, ok := errors.AsType[*failure](err); ok && f.fault == muster.FaultCommand || diskFull(err) || try == webTries {
 			return err
 		}
-		pause(ctx, wait)
+		ship.Pause(ctx, wait)
 		wait *= 2
 	}
 }
@@ -214,11 +214,11 @@ var webClient = &http.Client{Transport: &http.Transport{
 
 // handOver gives a part of the folder to the run-as user.
 func (a *agent) handOver(part string) error {
-	if !a.user.change {
+	if !a.user.Change {
 		return nil
 	}
 	return a.eachEntry(a.folder.path(part), func(root *os.Root, name string, d fs.DirEntry) error {
-		return root.Lchown(name, a.user.uid, a.user.gid)
+		return root.Lchown(name, a.user.UID, a.user.GID)
 	})
 }
 

@@ -14,8 +14,8 @@ import (
 	"github.com/muster-ml/muster"
 )
 
-// logMetric writes a line of the metrics file: metric NAME VALUE [--step N].
-func logMetric(args []string) error {
+// LogMetric writes a line of the metrics file: metric NAME VALUE [--step N].
+func LogMetric(args []string) error {
 	const use = "muster-agent metric NAME VALUE [--step N]"
 	flags := flag.NewFlagSet("metric", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -31,8 +31,8 @@ func logMetric(args []string) error {
 	return appendMetric(map[string]any{"name": words[0], "value": value, "step": *step, "time": time.Now().UTC()})
 }
 
-// logParam writes a line of the metrics file: param NAME VALUE.
-func logParam(args []string) error {
+// LogParam writes a line of the metrics file: param NAME VALUE.
+func LogParam(args []string) error {
 	words, err := parseFlags(flag.NewFlagSet("param", flag.ContinueOnError), args)
 	if err != nil || len(words) != 2 || words[0] == "" {
 		return muster.Errorf(muster.CodeInvalid, "this is not how a parameter is logged").WithCure("muster-agent param NAME VALUE")

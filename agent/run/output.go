@@ -60,10 +60,10 @@ func (a *agent) makeUsers(part, name string) error {
 	if info, err := root.Stat(name); err != nil || !info.IsDir() {
 		return errors.Join(err, fmt.Errorf("%s is not a folder", name))
 	}
-	if !a.user.change {
+	if !a.user.Change {
 		return nil
 	}
-	return root.Lchown(name, a.user.uid, a.user.gid)
+	return root.Lchown(name, a.user.UID, a.user.GID)
 }
 
 // outputFile is a file to be kept.
@@ -82,7 +82,7 @@ func (a *agent) uploadOutputs(ctx context.Context) error {
 	}
 	defer root.Close()
 	files := make(chan outputFile)
-	folder := ship.Folder{Root: root, UID: a.user.uid, GID: a.user.gid}
+	folder := ship.Folder{Root: root, UID: a.user.UID, GID: a.user.GID}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var senders sync.WaitGroup

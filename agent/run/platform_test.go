@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/agent/host"
 	"github.com/muster-ml/muster/agent/run"
 	"github.com/muster-ml/muster/bundle"
 	"github.com/muster-ml/muster/server/agentapi"
@@ -30,8 +31,12 @@ import (
 
 // TestMain makes the test's program the agent, too: it starts itself.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && slices.Contains([]string{"run", "guard", "metric", "param"}, os.Args[1]) {
-		syscall.Exit(run.Main(os.Args[1:])) // os.Exit takes a second of each process under the race detector
+	verbs := map[string]func(args []string) int{
+		"run": func([]string) int { return run.Execute() }, host.GuardVerb: func([]string) int { return host.Guard() },
+		"metric": func(args []string) int { return host.Told(run.LogMetric(args)) }, "param": func(args []string) int { return host.Told(run.LogParam(args)) },
+	}
+	if len(os.Args) > 1 && verbs[os.Args[1]] != nil {
+		syscall.Exit(verbs[os.Args[1]](os.Args[2:])) // os.Exit takes a second of each process under the race detector
 	}
 	os.Exit(m.Run())
 }

@@ -44,7 +44,7 @@ func (a *agent) renewToken(written string, ended <-chan struct{}) {
 			return
 		case <-tick.C:
 		}
-		token, err := a.config.token()
+		token, err := a.config.Token()
 		if err == nil && token != "" && token != written { // empty is one that is just being written
 			if err = a.folder.writeToken(token); err == nil {
 				written = token

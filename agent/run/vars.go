@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/agent/host"
 )
 
 // expressionRE finds ${{inputs.x}} and ${{outputs.x}}.
@@ -67,14 +68,14 @@ func (a *agent) environment() []string {
 		where = defaultPath
 	}
 	vars["PATH"] = a.folder.path(partBin) + ":" + where
-	vars["USER"], vars["LOGNAME"] = a.user.name, a.user.name
-	if !a.user.change && a.user.home != "" {
-		vars["HOME"] = a.user.home // what is installed below it is found, and nothing is hidden from oneself
+	vars["USER"], vars["LOGNAME"] = a.user.Name, a.user.Name
+	if !a.user.Change && a.user.Home != "" {
+		vars["HOME"] = a.user.Home // what is installed below it is found, and nothing is hidden from oneself
 	}
 	tmp := a.folder.path(partTmp)
 	vars["TMPDIR"], vars["AZ_BATCHAI_JOB_TEMP"], vars["AZ_BATCHAI_JOB_TEMP_DIR"] = tmp, tmp, tmp
 	vars["AZ_BATCHAI_STDOUTERR_DIR"] = a.folder.path(partWork, "logs")
-	vars[muster.AgentNodeVar], vars[allocVar] = a.config.nodeID, a.config.alloc
+	vars[muster.AgentNodeVar], vars[host.AllocVar] = a.config.NodeID, a.config.alloc
 	a.addIdentity(vars)
 	a.addData(vars)
 	maps.Copy(vars, a.spec().Variables)
@@ -102,14 +103,14 @@ func (a *agent) addIdentity(vars map[string]string) {
 	if as.TraceParent != "" {
 		vars["TRACEPARENT"], vars["OTEL_EXPORTER_OTLP_ENDPOINT"] = as.TraceParent, as.OTLPEndpoint
 	}
-	if servers := append(as.Servers, a.config.servers...); len(servers) > 0 {
+	if servers := append(as.Servers, a.config.Servers...); len(servers) > 0 {
 		vars["MUSTER_ADDR"] = servers[0]
 	}
-	if token, err := a.config.token(); err == nil {
+	if token, err := a.config.Token(); err == nil {
 		vars["MUSTER_TOKEN"] = token
 	}
 	vars["MUSTER_TOKEN_FILE"] = a.folder.path(partToken) // renewed
-	if a.config.ca != "" {
+	if a.config.CA != "" {
 		vars["MUSTER_CACERT"] = a.folder.path(partCA)
 	}
 }

@@ -32,3 +32,11 @@ func Retry(ctx context.Context, f func(ctx context.Context) error) error {
 		}
 	}
 }
+
+// Pause waits, or less when ctx ends.
+func Pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

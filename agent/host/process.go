@@ -1,4 +1,4 @@
-package run
+package host
 
 import (
 	"bufio"
@@ -13,26 +13,23 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/muster-ml/muster"
 )
 
-// process is the command, seen from the agent through its guard.
-type process struct {
+// Process is a command, seen from the agent through its guard.
+type Process struct {
 	guard  *exec.Cmd
 	orders *os.File
 	pid    int
-	peak   atomic.Int64  // bytes, of all its processes together
-	ended  chan struct{} // closed when ending is set
-	ending guardEvent
-	err    error // the guard itself ended badly
+	ended  chan struct{} // closed when ending and err are set
+	ending Ending
+	err    error
+
+	Peak atomic.Int64 // bytes, of all its processes together
 }
 
-// startProcess starts the command; its streams go to stdout and stderr, which
-// are closed here.
-func startProcess(o order, stdout, stderr *os.File) (*process, error) {
-	defer stdout.Close()
-	defer stderr.Close()
+// Start starts a command; its streams go to stdout and stderr, which stay open
+// here.
+func Start(o Order, stdout, stderr *os.File) (*Process, error) {
 	ordersR, ordersW, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -44,8 +41,8 @@ func startProcess(o order, stdout, stderr *os.File) (*process, error) {
 		return nil, err
 	}
 	defer eventsW.Close()
-	p := &process{orders: ordersW, ended: make(chan struct{})}
-	p.guard = exec.Command("/proc/self/exe", guardVerb)
+	p := &Process{orders: ordersW, ended: make(chan struct{})}
+	p.guard = exec.Command("/proc/self/exe", GuardVerb)
 	p.guard.Args[0] = "muster-agent"
 	p.guard.Env = []string{"GOMAXPROCS=2"}
 	p.guard.Stdout, p.guard.Stderr = stdout, stderr
@@ -66,7 +63,7 @@ func startProcess(o order, stdout, stderr *os.File) (*process, error) {
 }
 
 // begin gives the order and hears that the command was started.
-func (p *process) begin(o order, events *bufio.Reader) error {
+func (p *Process) begin(o Order, events *bufio.Reader) error {
 	line, err := json.Marshal(o)
 	if err != nil {
 		return err
@@ -85,21 +82,24 @@ func (p *process) begin(o order, events *bufio.Reader) error {
 	return nil
 }
 
+// ErrTooLong is of a command that the kernel starts on no node.
+var ErrTooLong = errors.New("the command cannot be started")
+
 // tooLong says what of an order is longest, where the kernel starts nothing so
-// long. It is the command's fault: it would be so on every node.
-func tooLong(o order) *failure {
+// long.
+func tooLong(o Order) error {
 	what, size := "the command", len(o.Args[len(o.Args)-1])
 	for _, pair := range o.Env {
 		if name, _, _ := strings.Cut(pair, "="); len(pair) > size {
 			what, size = "the variable "+name, len(pair)
 		}
 	}
-	return failed(muster.FaultCommand, "the command cannot be started: it and each variable may have 128 KiB, all together a few MiB, and %s has %d KiB: "+
-		"hand long texts over in a file", what, size>>10)
+	return fmt.Errorf("%w: it and each variable may have 128 KiB, all together a few MiB, and %s has %d KiB: "+
+		"hand long texts over in a file", ErrTooLong, what, size>>10)
 }
 
 // readEvent reads what the guard tells next.
-func readEvent(events *bufio.Reader) (e guardEvent, err error) {
+func readEvent(events *bufio.Reader) (e event, err error) {
 	line, err := events.ReadBytes('\n')
 	if err != nil {
 		return e, err
@@ -115,20 +115,21 @@ func readEvent(events *bufio.Reader) (e guardEvent, err error) {
 
 // watch samples the command's memory until the guard tells the end. Where
 // somebody killed the guard, the agent inherits what was below it and kills it.
-func (p *process) watch(events *bufio.Reader, file *os.File) {
+func (p *Process) watch(events *bufio.Reader, file *os.File) {
 	defer close(p.ended)
 	defer file.Close()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		p.ending, p.err = readEvent(events)
+		e, err := readEvent(events)
+		p.ending, p.err = e.Ending, err
 	}()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			p.peak.Store(max(p.peak.Load(), rss(p.guard.Process.Pid)))
+			p.Peak.Store(max(p.Peak.Load(), rss(p.guard.Process.Pid)))
 			continue
 		case <-done:
 		}
@@ -142,16 +143,33 @@ func (p *process) watch(events *bufio.Reader, file *os.File) {
 	}
 }
 
-// signal signals the command's process group; SIGKILL reaches all it has
+// Ended is closed when the command has ended.
+func (p *Process) Ended() <-chan struct{} { return p.ended }
+
+// Ending tells how the command ended, which it must have. The error is that
+// somebody killed its guard.
+func (p *Process) Ending() (Ending, error) { return p.ending, p.err }
+
+// Signal signals the command's process group; SIGKILL reaches all it has
 // started.
-func (p *process) signal(sig syscall.Signal) {
+func (p *Process) Signal(sig syscall.Signal) {
 	_, _ = p.orders.Write([]byte{byte(sig)}) // an error means that it has ended
 }
 
-// signalName returns a signal's name, such as SIGKILL.
-func signalName(sig int) string {
+// SignalName returns a signal's name, such as SIGKILL.
+func SignalName(sig int) string {
 	if name := unix.SignalName(syscall.Signal(sig)); name != "" {
 		return name
 	}
 	return fmt.Sprintf("signal %d", sig)
+}
+
+// Shell returns what executes commands here, "" where there is none.
+func Shell() string {
+	for _, shell := range []string{"/bin/bash", "/bin/sh"} {
+		if _, err := os.Stat(shell); err == nil {
+			return shell
+		}
+	}
+	return ""
 }

@@ -1,4 +1,4 @@
-package run
+package host
 
 import (
 	"errors"
@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allocVar tells every process of a run which allocation it belongs to.
-const allocVar = "MUSTER_ALLOC_ID"
+// AllocVar tells every process of a run which allocation it belongs to.
+const AllocVar = "MUSTER_ALLOC_ID"
 
 // The ages at which the sweep takes a folder.
 const (
@@ -21,11 +21,10 @@ const (
 	keptFor  = 24 * time.Hour // one whose spool was never acknowledged
 )
 
-// sweep removes what agents left that died on this node: processes and folders.
-// A folder whose agent lives is locked. What cannot be removed now is left for
-// the next sweep.
-func sweep(c *config, log *slog.Logger) {
-	runs := filepath.Join(c.dir, c.nodeID, "runs")
+// Sweep removes what agents left that died on this node: processes and folders,
+// all but those of the allocation own. A folder whose agent lives is locked.
+// What cannot be removed now is left for the next sweep.
+func Sweep(runs, own string, log *slog.Logger) {
 	list, err := os.ReadDir(runs)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -34,7 +33,7 @@ func sweep(c *config, log *slog.Logger) {
 		return
 	}
 	for _, d := range list {
-		if d.Name() == c.alloc || !d.IsDir() {
+		if d.Name() == own || !d.IsDir() {
 			continue
 		}
 		if err := sweepRun(filepath.Join(runs, d.Name())); err != nil {
@@ -45,10 +44,10 @@ func sweep(c *config, log *slog.Logger) {
 
 // sweepRun removes one folder unless its agent lives.
 func sweepRun(dir string) error {
-	if info, err := os.Stat(filepath.Join(dir, partKept)); err == nil && time.Since(info.ModTime()) < keptFor {
+	if info, err := os.Stat(filepath.Join(dir, keptFile)); err == nil && time.Since(info.ModTime()) < keptFor {
 		return nil
 	}
-	lock, err := lockFolder(dir, 0)
+	lock, err := TakeLock(dir, 0)
 	switch {
 	case errors.Is(err, unix.EWOULDBLOCK):
 		return nil
@@ -62,7 +61,7 @@ func sweepRun(dir string) error {
 		defer lock.Close()
 	}
 	killLeftOver(filepath.Base(dir))
-	return removeRun(dir)
+	return Remove(dir)
 }
 
 // killLeftOver kills the processes that were started for an allocation.
@@ -71,7 +70,7 @@ func killLeftOver(alloc string) {
 	for end := time.Now().Add(straysLimit); time.Now().Before(end); {
 		found := false
 		for pid := range procs() {
-			if slices.Contains(self, pid) || !environHolds(pid, "NOMAD_ALLOC_ID="+alloc, allocVar+"="+alloc) {
+			if slices.Contains(self, pid) || !environHolds(pid, "NOMAD_ALLOC_ID="+alloc, AllocVar+"="+alloc) {
 				continue
 			}
 			found = unix.Kill(pid, unix.SIGKILL) == nil || found
