@@ -7,11 +7,13 @@ import (
 
 	"github.com/muster-ml/muster"
 	"github.com/muster-ml/muster/agent/host"
+	"github.com/muster-ml/muster/agent/node"
 	"github.com/muster-ml/muster/agent/run"
 )
 
 const usage = `usage:
   muster-agent run                           execute the launch of this allocation (called by Nomad)
+  muster-agent node                          make this node ready for runs, and keep looking at it (called by Nomad)
   muster-agent metric NAME VALUE [--step N]  log a metric of the run
   muster-agent param NAME VALUE              log a parameter of the run
   muster-agent child [FLAGS] -- COMMAND…     submit a run below this one, and print its name; --wait waits for it
@@ -32,6 +34,8 @@ func do(args []string) int {
 	switch verb, rest := args[0], args[1:]; verb {
 	case "run":
 		return run.Execute()
+	case "node":
+		return node.Execute()
 	case host.GuardVerb:
 		return host.Guard()
 	case "metric":
