@@ -157,6 +157,11 @@ client {
   }
 }
 
+# Without it Nomad does not measure what tasks use.
+telemetry {
+  publish_allocation_metrics = true
+}
+
 plugin "raw_exec" {
   config {
     enabled = true
