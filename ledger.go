@@ -29,6 +29,8 @@ type Ledger interface {
 	// StopQueued ends the queued runs that are wanted to stop, and returns how
 	// many.
 	StopQueued(ctx context.Context) (int, error)
+	// KeepStats keeps samples of instances, MaxStats of each.
+	KeepStats(ctx context.Context, samples []StatSample) error
 	// Forsaken returns the namespaces of deleted workspaces that Nomad may have,
 	// and in which nothing of ours runs any more; Dropped says that one is gone.
 	Forsaken(ctx context.Context) (namespaces []string, err error)

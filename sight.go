@@ -54,6 +54,7 @@ type SeenAlloc struct {
 	ExitCode  int    // of the agent, once ended
 	Signal    int
 	Used      Resources
+	Devices   []string // ids of those that it was given
 	Created   time.Time
 }
 
@@ -73,6 +74,7 @@ type SeenJob struct {
 
 // Engine is what is said to Nomad and heard from it.
 type Engine interface {
+	Meter
 	// Look lists what there is. It is the truth; Watch only wakes.
 	Look(ctx context.Context) (*Sight, error)
 	// Watch calls wake whenever something may have changed, until ctx ends or

@@ -18,13 +18,14 @@ import (
 
 // Config is what a Controller needs.
 type Config struct {
-	Leases muster.Leases
-	Engine muster.Engine
-	Sizes  muster.Sizes
-	Holder string        // names this server
-	Fence  time.Duration // how long an unreachable node must be silent to be lost
-	Tick   time.Duration // how often everything is looked at without a reason; 0 is never
-	Log    *slog.Logger
+	Leases     muster.Leases
+	Engine     muster.Engine
+	Sizes      muster.Sizes
+	Holder     string        // names this server
+	Fence      time.Duration // how long an unreachable node must be silent to be lost
+	Tick       time.Duration // how often everything is looked at without a reason; 0 is never
+	StatsEvery time.Duration // how often what runs use is sampled; 0 is never
+	Log        *slog.Logger
 
 	Turned  func(loop string, took time.Duration, err error) // told of each turn of a loop; may be nil
 	Decided func(took time.Duration)                         // told how long each decision took; may be nil
@@ -45,6 +46,9 @@ type Controller struct {
 	dispatched map[string]time.Time // launches that no look may have seen yet
 	removed    time.Time            // when one of them was removed last; what was seen before lists it still
 	scaled     map[string]bool      // clusters whose number was looked at in this term
+
+	sampled    map[muster.InstanceID]bool // whose command ran when the stats loop looked last; its own, as is:
+	sampledAll time.Time                  // when all of them were sampled last
 }
 
 // sight is what was seen last; stale says why it is not news any more.
@@ -63,7 +67,11 @@ func New(c Config) *Controller {
 	}
 	k := &Controller{Config: c, since: time.Now(), ordered: make(chan struct{}), copies: map[string]time.Time{}, dispatched: map[string]time.Time{}}
 	k.loops = map[string]*loop{}
-	for name, run := range map[string]step{"look": k.look, "admit": k.admit, "launch": k.launch, "track": k.track, "stop": k.stop, "purge": k.purge, "clusters": k.clusters} {
+	steps := map[string]step{"look": k.look, "admit": k.admit, "launch": k.launch, "track": k.track, "stop": k.stop, "purge": k.purge, "clusters": k.clusters}
+	if k.StatsEvery > 0 {
+		steps["stats"] = k.stats
+	}
+	for name, run := range steps {
 		k.loops[name] = &loop{name: name, run: run, bell: make(chan struct{}, 1)}
 	}
 	return k

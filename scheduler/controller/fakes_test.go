@@ -17,6 +17,7 @@ import (
 
 // fakeEngine is a Nomad in memory. Each dispatch makes a job on node n.
 type fakeEngine struct {
+	fakeMeter
 	mu         sync.Mutex
 	sight      muster.Sight
 	looks      []time.Time
@@ -144,6 +145,8 @@ type fakeLedger struct {
 	clusterGone   bool
 	nodes         map[string]muster.NodeRecord
 	report        *muster.MachineReport
+	samples       []muster.StatSample
+	batches       int // the most samples that came together
 }
 
 func (g *fakeLedger) AcquireLease(_ context.Context, holder string, fresh bool) (*muster.Lease, error) {
@@ -370,7 +373,7 @@ func start(t *testing.T, tick time.Duration, runs ...*muster.Run) *lab {
 	t.Helper()
 	node := muster.SeenNode{ID: "n", Name: "node", Pool: "pool", Status: "ready", Eligible: true, Cores: muster.Whole(2),
 		Total: muster.Resources{MHz: muster.Whole(2000), MiB: muster.Whole(2000), DiskMiB: muster.Whole(100)}}
-	l := &lab{T: t, engine: &fakeEngine{dispatches: map[string]int{}, sight: muster.Sight{Nodes: []muster.SeenNode{node}}}, ledger: &fakeLedger{cluster: muster.Cluster{Name: "c", NodePool: "pool"}, nodes: map[string]muster.NodeRecord{}}}
+	l := &lab{T: t, engine: &fakeEngine{fakeMeter: fakeMeter{asked: map[string]int{}}, dispatches: map[string]int{}, sight: muster.Sight{Nodes: []muster.SeenNode{node}}}, ledger: &fakeLedger{cluster: muster.Cluster{Name: "c", NodePool: "pool"}, nodes: map[string]muster.NodeRecord{}}}
 	for i, r := range runs {
 		r.ID, r.State = int64(i), muster.RunQueued
 		r.Spec.Complete()

@@ -110,6 +110,7 @@ func (n *Nomad) seenAlloc(stub *api.AllocationListStub) muster.SeenAlloc {
 			used := muster.Resources{MHz: muster.Whole(t.Cpu.CpuShares), MiB: muster.Whole(t.Memory.MemoryMB)}
 			for _, d := range t.Devices {
 				used.Devices = append(used.Devices, muster.Devices{Vendor: d.Vendor, Type: d.Type, Name: d.Name, Count: muster.Whole(int64(len(d.DeviceIDs)))})
+				a.Devices = append(a.Devices, d.DeviceIDs...)
 			}
 			a.Used = a.Used.Add(used)
 		}

@@ -37,7 +37,7 @@ func (m measured) RoundTrip(r *http.Request) (*http.Response, error) {
 // words are the parts of paths of Nomad's API that are no names of things.
 var words = map[string]bool{"allocation": true, "allocations": true, "dispatch": true, "event": true, "job": true, "jobs": true, "jwks.json": true, "leader": true,
 	"namespace": true, "namespaces": true, "node": true, "nodes": true, "status": true, "stream": true, "var": true, "vars": true,
-	"acl": true, "agent": true, "self": true, "token": true, "pool": true, "pools": true, "regions": true, "health": true}
+	"acl": true, "agent": true, "self": true, "token": true, "pool": true, "pools": true, "regions": true, "health": true, "client": true, "stats": true}
 
 // operation names what is asked, without the names of things: there are few
 // operations, and no end of things.

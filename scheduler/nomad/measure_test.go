@@ -17,6 +17,8 @@ func TestOperations(t *testing.T) {
 		"/v1/job/muster-1-2%2Fdispatch-3":                           "GET job/ID",
 		"/v1/job/muster-1-2/dispatch":                               "GET job/ID/dispatch",
 		"/v1/namespace/ws-1-vision":                                 "GET namespace/ID",
+		"/v1/client/allocation/5f0c/stats?namespace=ws-1-a":         "GET client/allocation/ID/stats",
+		"/v1/client/stats?node_id=5f0c":                             "GET client/stats",
 		"/v1/event/stream?topic=Job":                                "GET event/stream",
 		"/v1/var/nomad/jobs/muster-1-2/registries?namespace=ws-1-a": "GET var/ID",
 		"/v1/status/leader":                                         "GET status/leader",

@@ -245,7 +245,9 @@ func unreachable(l *lab, gone *nomad.Nomad) {
 	_, _, dispatched := gone.Dispatch(l.Context(), l.launch("x", "ws-x"))
 	_, looked := gone.Look(l.Context())
 	_, identified := gone.Identify(l.Context(), sign(l.T, newKey(l.T), "", nil))
-	for what, err := range map[string]error{"ping": gone.Ping(l.Context()), "look": looked, "dispatch": dispatched, "identify": identified,
+	_, node := gone.ReadNode(l.Context(), "x")
+	_, alloc := gone.ReadAlloc(l.Context(), "ws-x", "x")
+	for what, err := range map[string]error{"ping": gone.Ping(l.Context()), "read a node": node, "read an allocation": alloc, "look": looked, "dispatch": dispatched, "identify": identified,
 		"stop": gone.StopJob(l.Context(), "ws-x", "x", true)} {
 		if muster.CodeOf(err) != muster.CodeUnreachable {
 			l.Errorf("%s: %v", what, err)
