@@ -105,6 +105,16 @@ func (c *Client) Metrics(ctx context.Context, workspace, run string, q muster.Me
 	return get[[]muster.Metric](ctx, c, values("name", q.Name, "attempt", strconv.Itoa(q.Attempt)), "workspaces", workspace, "runs", run, "metrics")
 }
 
+// Stats returns what a run, its nodes and its devices used, by name, instance and
+// time.
+func (c *Client) Stats(ctx context.Context, workspace, run string, q muster.StatQuery) ([]muster.Stat, error) {
+	instance := "all"
+	if q.Instance != muster.AllInstances {
+		instance = strconv.Itoa(q.Instance)
+	}
+	return get[[]muster.Stat](ctx, c, values("name", q.Name, "attempt", strconv.Itoa(q.Attempt), "instance", instance), "workspaces", workspace, "runs", run, "stats")
+}
+
 // Artifacts lists the files that a run left and q chooses, by path; a limit of 0
 // is all of them.
 func (c *Client) Artifacts(ctx context.Context, workspace, run string, q muster.ArtifactQuery) ([]*muster.Artifact, error) {

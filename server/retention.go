@@ -132,6 +132,11 @@ func (r *retention) run(ctx context.Context, keeping muster.Keeping, l *muster.L
 	if err := r.purge(ctx, l, one, artifacts || moreArtifacts, logs || moreLogs, false); err != nil {
 		return one, err
 	}
+	if l.Deleted {
+		if err := r.store.DropStats(ctx, l.RunID); err != nil {
+			return one, err
+		}
+	}
 	moreArtifacts = moreArtifacts && now.Sub(l.ArtifactsRemoved) > retentionAgain
 	moreLogs = moreLogs && now.Sub(l.LogsRemoved) > retentionAgain
 	if !moreArtifacts && !moreLogs {

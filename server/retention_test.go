@@ -197,3 +197,37 @@ func TestOldUploads(t *testing.T) {
 		t.Errorf("left are %q", got)
 	}
 }
+
+// TestStatsOfDeletedRuns holds that statistics go with a run that was deleted, and
+// with no other.
+func TestStatsOfDeletedRuns(t *testing.T) {
+	p := aPast(t)
+	ctx := t.Context()
+	for _, name := range []string{"deleted", "old"} {
+		r := p.run(name, true)
+		p.must(p.ledger.KeepStats(ctx, []muster.StatSample{{RunID: r.ID, Attempt: 1, At: time.Now(), Readings: []muster.Reading{{Name: "cpu", Unit: "%", Value: 1}}}}))
+	}
+	deleted, old := p.find("deleted"), p.find("old")
+	p.must(p.store.DeleteRun(ctx, "w", "deleted", muster.Origin{}))
+	p.keep(time.Minute, time.Minute)
+	p.later = time.Hour
+	count := func(r *muster.Run) int {
+		all, err := p.store.ListStats(ctx, r.ID, muster.StatQuery{})
+		p.must(err)
+		return len(all)
+	}
+	if p.retain(true); count(deleted) != 1 {
+		t.Error("a dry run removes statistics")
+	}
+	if p.retain(false); count(deleted) != 0 || count(old) != 1 {
+		t.Errorf("of the deleted run %d samples are left, of the other %d", count(deleted), count(old))
+	}
+}
+
+// find finds a run.
+func (p *past) find(name string) *muster.Run {
+	p.Helper()
+	r, err := p.store.FindRun(p.Context(), "w", name)
+	p.must(err)
+	return r
+}

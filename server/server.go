@@ -41,6 +41,7 @@ type Config struct {
 	ContainerUser string // the user of commands in containers; "" is the image's own
 	Fence         time.Duration
 	Tick          time.Duration // how often everything is looked at without a reason; 0 is never
+	StatsEvery    time.Duration // how often what runs use is sampled; 0 is never
 	Nomad         Nomad
 	Consul        Consul
 	NoConsul      bool
@@ -221,7 +222,7 @@ func (s *Server) servers() []string { return []string{s.URL.String()} }
 // assemble puts the parts together.
 func (s *Server) assemble() {
 	s.controller = controller.New(controller.Config{Leases: s.store, Engine: s.nomad, Sizes: s.Sizes, Holder: s.store.Installation + " " + s.URL.Host,
-		Fence: s.Fence, Tick: s.Tick, Log: s.Log, Turned: s.metrics.turns.observe,
+		Fence: s.Fence, Tick: s.Tick, StatsEvery: s.StatsEvery, Log: s.Log, Turned: s.metrics.turns.observe,
 		Decided: func(took time.Duration) { s.metrics.decision.Observe(took.Seconds()) }})
 	s.metrics.registry.MustRegister(collector{s})
 	blobs := &meteredBlobs{s.bucket, s.metrics.bytes.WithLabelValues("in"), s.metrics.bytes.WithLabelValues("out")}
@@ -234,7 +235,7 @@ func (s *Server) assemble() {
 		FindRun: s.store.FindRunByID, Servers: s.servers, Changed: s.controller.Ordered, Agents: s.agentsFolder(), Called: called, Logger: s.Log})
 	s.retention = &retention{store: s.store, bucket: s.bucket, leading: s.controller.Leading, now: time.Now, log: s.Log}
 	s.people = api.New(api.Services{Workspaces: s.store, Experiments: s.store, Clusters: s.store, Nodes: &nodes{s.store, s.controller, s.Sizes}, Sizes: s.Sizes, Autoscaling: &autoscaling{s.store, s.controller, s.Sizes}, Runs: door,
-		Attempts: s.store, Events: s.store, Artifacts: s.store, Blobs: blobs, Archive: s.store, Retention: s.retention, Metrics: s.store, Tokens: s.store, Audit: s.store, Changes: s.store, Receipts: s.store, Issuer: s.issuer, Registries: s.store, Vault: s.nomad, RunOf: s.runPrincipal, Policies: s.policies,
+		Attempts: s.store, Events: s.store, Artifacts: s.store, Blobs: blobs, Archive: s.store, Retention: s.retention, Metrics: s.store, Stats: s.store, Tokens: s.store, Audit: s.store, Changes: s.store, Receipts: s.store, Issuer: s.issuer, Registries: s.store, Vault: s.nomad, RunOf: s.runPrincipal, Policies: s.policies,
 		Site: s.Site, Limits: s.Limits, Origins: s.Origins, Called: called, Wake: s.controller.Wake, Closing: s.closing, Logger: s.Log})
 	s.http = &http.Server{Handler: s.watched(s.routes()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn)}
 }

@@ -69,6 +69,7 @@ var routes = map[string]struct{ path, body, may string }{
 	"GET /workspaces/{workspace}/runs/{run}/logs":                 {"/workspaces/w/runs/none/logs", "", "rcoa"},
 	"GET /workspaces/{workspace}/runs/{run}/logs/{stream}":        {"/workspaces/w/runs/r/logs/stdout", "", "rcoau"},
 	"GET /workspaces/{workspace}/runs/{run}/metrics":              {"/workspaces/w/runs/r/metrics", "", "rcoau"},
+	"GET /workspaces/{workspace}/runs/{run}/stats":                {"/workspaces/w/runs/r/stats", "", "rcoau"},
 	"GET /workspaces/{workspace}/runs/{run}/artifacts":            {"/workspaces/w/runs/r/artifacts", "", "rcoau"},
 	"GET /workspaces/{workspace}/runs/{run}/artifacts/{path}":     {"/workspaces/w/runs/r/artifacts/x", "", "rcoau"},
 }

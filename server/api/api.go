@@ -32,6 +32,7 @@ type Services struct {
 	Archive     muster.Archive
 	Retention   muster.Retention
 	Metrics     muster.Metrics
+	Stats       muster.Stats
 	Tokens      muster.Tokens
 	Registries  muster.Registries
 	Vault       muster.Vault

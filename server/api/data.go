@@ -63,6 +63,31 @@ func (a *API) registerData() {
 			}
 			return list(a.Metrics.ListMetrics(ctx, r.ID, muster.MetricQuery{Name: in.Name, Attempt: in.Attempt}))
 		})
+	handle(a, operation{"GET", run + "/stats", "list-stats", "List what a run, its nodes and its devices used, by name, instance and time", 200, "metrics", muster.RoleReader},
+		func(ctx context.Context, in *listStats) (*body[[]muster.Stat], error) {
+			return list(a.listStats(ctx, in))
+		})
+}
+
+// listStats chooses statistics of a run.
+type listStats struct {
+	InRun
+	Name     string `query:"name" doc:"Only these, or those that begin so up to a dot: gpu is all of the GPUs."`
+	Attempt  int    `query:"attempt" minimum:"0" doc:"0 is the last that has any."`
+	Instance string `query:"instance" default:"all" doc:"Its number, or all. An answer of more than 65536 values is thinned out."`
+}
+
+// listStats returns the samples.
+func (a *API) listStats(ctx context.Context, in *listStats) ([]muster.Stat, error) {
+	instance, err := instanceOf(in.Instance)
+	if err != nil {
+		return nil, err
+	}
+	r, err := a.Runs.FindRun(ctx, in.Workspace, in.Run)
+	if err != nil {
+		return nil, err
+	}
+	return a.Stats.ListStats(ctx, r.ID, muster.StatQuery{Name: in.Name, Attempt: in.Attempt, Instance: instance})
 }
 
 // listArtifacts chooses a page of a run's files.

@@ -25,15 +25,12 @@ type inLogs struct {
 	LastEvent string    `header:"Last-Event-ID" doc:"Where a stream goes on: the attempt, then the offsets of stdout and stderr of each instance, with dots between."`
 }
 
-// everyInstance stands for all instances.
-const everyInstance = -1
-
-// instance returns the instance that is asked for.
-func (in *inLogs) instance() (int, error) {
-	if in.Instance == "all" {
-		return everyInstance, nil
+// instanceOf returns the instance that is asked for.
+func instanceOf(text string) (int, error) {
+	if text == "all" {
+		return muster.AllInstances, nil
 	}
-	n, err := strconv.Atoi(in.Instance)
+	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
 		return 0, muster.Errorf(muster.CodeInvalid, "instance must be a number from 0 on, or all").At("instance")
 	}
@@ -77,7 +74,7 @@ func noPlace(id string) *muster.Error {
 // followLogs sends chunks as they are acknowledged, through all attempts to
 // come, and "end" when the run is over.
 func (a *API) followLogs(ctx context.Context, in *inLogs) (*huma.StreamResponse, error) {
-	instance, err := in.instance()
+	instance, err := instanceOf(in.Instance)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +171,7 @@ func (f *follower) open(ctx context.Context, run int64, attempts []*muster.Attem
 		return nil
 	}
 	from, to := f.instance, f.instance+1
-	if f.instance == everyInstance {
+	if f.instance == muster.AllInstances {
 		from, to = 0, len(attempts[f.at.attempt-1].Instances)
 	}
 	for i := from; i < to; i++ {

@@ -14,7 +14,7 @@ import (
 // own run and those below it.
 var forRuns = map[string]bool{
 	"whoami": true, "create-run": true, "create-runs": true, "list-runs": true, "show-run": true, "update-run": true, "cancel-run": true, "run-events": true,
-	"follow-logs": true, "get-log": true, "list-metrics": true, "list-artifacts": true, "get-artifact": true,
+	"follow-logs": true, "get-log": true, "list-metrics": true, "list-stats": true, "list-artifacts": true, "get-artifact": true,
 	"has-upload": true, "put-upload": true, "list-parts": true, "put-part": true, "complete-upload": true,
 }
 

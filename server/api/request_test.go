@@ -136,7 +136,7 @@ func TestEmptyIsNotNull(t *testing.T) {
 	d := open(t)
 	d.submit()
 	for path, want := range map[string]string{"workspaces/w/experiments": `[{"id":"1",`, "queue?cluster=c": `[{"workspace":"w",`, "workspaces/w/runs?state=failed": `{"runs":[]}`,
-		"workspaces/w/runs/r/artifacts": `{"artifacts":[]}`, "workspaces/w/runs/r/metrics": `[]`, "workspaces/w/events?after=99": `[]`, "workspaces/w/runs/r": `{"workspace":"w",`,
+		"workspaces/w/runs/r/artifacts": `{"artifacts":[]}`, "workspaces/w/runs/r/metrics": `[]`, "workspaces/w/runs/r/stats": `[]`, "workspaces/w/events?after=99": `[]`, "workspaces/w/runs/r": `{"workspace":"w",`,
 		"workspaces/w/runs": `{"runs":[{`, "clusters": `[{`} {
 		if _, text := d.call("GET", "/api/v1/"+path, ""); !strings.HasPrefix(text, want) || strings.Contains(text, "null") {
 			t.Errorf("%s: %s", path, text)
