@@ -92,7 +92,7 @@ func newApp(s Streams) *cli.App {
 // lists and looks are the verbs that list something and those that show how
 // something stands, beside all that are called list and show.
 var (
-	lists = []string{"queue", "run files", "run events", "run metrics", "run diff", "cluster events", "cluster nodes", "experiment compare", "audit", "config show", "doctor"}
+	lists = []string{"queue", "run files", "run events", "run metrics", "run stats", "run diff", "cluster events", "cluster nodes", "experiment compare", "audit", "config show", "doctor"}
 	looks = []string{"run why"}
 )
 

@@ -202,6 +202,7 @@ func TestClustersAndWorkspaces(t *testing.T) {
 		"run events none":                             {3, "there is no run none"},
 		"run events -f none":                          {3, "there is no run none"},
 		"run metrics none":                            {3, "there is no run none"},
+		"run stats none":                              {3, "there is no run none"},
 		"run files none":                              {3, "there is no run none"},
 		"run download none":                           {3, "there is no run none"},
 		"run cancel none":                             {3, "there is no run none"},

@@ -25,6 +25,7 @@ var examples = map[string][]string{
 	"run logs":           {"muster run logs -f try-1", "muster run logs try-1 --stream stderr --attempt 1", "muster run logs try-1 --rank 3 --since 10m --grep loss -t"},
 	"run events":         {"muster run events try-1", "muster run events -f try-1"},
 	"run metrics":        {"muster run metrics try-1 --metric loss", "muster run metrics try-1 --sort-by step -o json"},
+	"run stats":          {"muster run stats try-1", "muster run stats try-1 --name gpu --plot", "muster run stats try-1 --name cpu --instance 0 -o json"},
 	"run files":          {"muster run files try-1", "muster run files try-1 outputs -r --sort-by -size"},
 	"run download":       {"muster run download try-1", "muster run download try-1 outputs/model.pt --dir models", "muster run download try-1 'outputs/**/*.pt'"},
 	"run diff":           {"muster run diff try-1 try-2"},

@@ -56,7 +56,7 @@ func open(t *testing.T) *platform {
 	p.must(err)
 	p.ledger = p.store.Lead(lease.Term)
 	people := api.New(api.Services{Workspaces: p.store, Experiments: p.store, Clusters: p.store, Nodes: twoNodes{}, Sizes: muster.BuiltinSizes(), Runs: p.store, Attempts: p.store,
-		Events: p.store, Artifacts: p.store, Blobs: p.bucket, Archive: p.store, Retention: nothingGoes{}, Metrics: p.store, Tokens: p.store, Audit: p.store, Changes: p.store, Receipts: p.store, Registries: p.store, Vault: deaf{}, Policies: func(context.Context) (*muster.Policies, error) {
+		Events: p.store, Artifacts: p.store, Blobs: p.bucket, Archive: p.store, Retention: nothingGoes{}, Metrics: p.store, Stats: p.store, Tokens: p.store, Audit: p.store, Changes: p.store, Receipts: p.store, Registries: p.store, Vault: deaf{}, Policies: func(context.Context) (*muster.Policies, error) {
 			return &muster.Policies{Installation: "0a1b2c", Mode: muster.NomadManage, Nomad: "node {}\n", Consul: "service {}\n", Namespaces: []string{"ws-0a1b2c-default-1"}}, nil
 		}, Site: muster.DefaultSite(), Wake: func() {},
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
@@ -213,7 +213,20 @@ func (p *platform) start(name string) *muster.Execution {
 	p.must(err)
 	_, err = p.store.Report(ctx, x.Launch.ID, &muster.Report{Attempt: x.Launch.Attempt, Phases: []muster.PhaseChange{{Phase: muster.PhaseCode, At: time.Now()}, {Phase: muster.PhaseCommand, At: time.Now()}}})
 	p.must(err)
+	p.sample(x)
 	return p.move(x, &muster.Moves{Runs: []muster.RunMove{{To: muster.RunRunning}}})
+}
+
+// sample keeps statistics of a minute.
+func (p *platform) sample(x *muster.Execution) {
+	p.Helper()
+	began := time.Now().Add(-time.Minute)
+	var all []muster.StatSample
+	for i := range 7 {
+		all = append(all, muster.StatSample{RunID: x.Run.ID, Attempt: x.Launch.Attempt, At: began.Add(time.Duration(10*i) * time.Second), Readings: []muster.Reading{
+			{Name: "cpu", Unit: "%", Value: float64(25 * i)}, {Name: "memory", Unit: "MiB", Value: 512.5}, {Name: "gpu.sim-V100-0.utilization", Unit: "%", Value: 20}, {Name: "gpu.sim-V100-0.ecc_corrected", Value: 0}}})
+	}
+	p.must(p.ledger.KeepStats(p.Context(), all))
 }
 
 // move moves an execution on and reads it anew.

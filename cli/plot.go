@@ -69,7 +69,7 @@ func plotSeries(c *cli.Context, rows []compared) error {
 	if len(series) == 0 {
 		return nil
 	}
-	if _, err := fmt.Fprintf(c.App.Writer, "\n%s\n", plot(series, names, screenOf(c.App.Writer))); err != nil {
+	if _, err := fmt.Fprintf(c.App.Writer, "\n%s\n", plot(series, names, "steps", screenOf(c.App.Writer))); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
 	return nil
@@ -79,9 +79,9 @@ func plotSeries(c *cli.Context, rows []compared) error {
 var lineColours = []asciigraph.AnsiColor{asciigraph.Blue, asciigraph.Red, asciigraph.Green, asciigraph.Yellow,
 	asciigraph.Magenta, asciigraph.Cyan, asciigraph.White, asciigraph.Gray}
 
-// plot draws values over steps, one line a run. Without colours each line is
-// drawn with its number.
-func plot(series [][]muster.Metric, names []string, s screen) string {
+// plot draws values over their steps, which are called what over says, one line a
+// series. Without colours each line is drawn with its number.
+func plot(series [][]muster.Metric, names []string, over string, s screen) string {
 	width := plotWidth
 	if s.width > 0 {
 		width = max(s.width-axisWidth, 20)
@@ -95,7 +95,7 @@ func plot(series [][]muster.Metric, names []string, s screen) string {
 		lines = append(lines, sample(one, float64(low), float64(high), width))
 	}
 	options := []asciigraph.Option{asciigraph.Height(plotHeight), asciigraph.Precision(4),
-		asciigraph.Caption(fmt.Sprintf("%s over steps %d to %d", series[0][0].Name, low, high))}
+		asciigraph.Caption(fmt.Sprintf("%s over %s %d to %d", series[0][0].Name, over, low, high))}
 	legend := ""
 	if s.coloured {
 		options = append(options, asciigraph.SeriesColors(lineColours[:len(lines)]...), asciigraph.SeriesLegends(names...))

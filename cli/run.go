@@ -33,6 +33,7 @@ func runCommands() *cli.Command {
 		{Name: "metrics", Usage: "print what a run logged", ArgsUsage: "NAME", Action: metricsOfRun, Flags: []cli.Flag{
 			&cli.IntFlag{Name: "attempt", Usage: "only what this attempt logged, by `NUMBER` (default: of each step what the last attempt did that has it)"},
 			&cli.StringFlag{Name: "metric", Usage: "only this `METRIC`"}}},
+		{Name: "stats", Usage: "show what a run, its nodes and its devices used over the time", ArgsUsage: "NAME", Action: statsOfRun, Flags: statFlags()},
 		{Name: "files", Usage: "list the files that a run left, one level with folders summed up", ArgsUsage: "NAME [PATH]", Action: filesOfRun, Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "recursive", Aliases: []string{"r"}, Usage: "list every file below"}}},
 		{Name: "download", Usage: "fetch the files that a run left: all, or files, folders and patterns such as 'outputs/**/*.pt'", ArgsUsage: "NAME [PATH…]", Action: downloadRun, Flags: []cli.Flag{

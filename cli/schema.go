@@ -42,6 +42,7 @@ func shapes() []shape {
 		{"setting", []string{"config show"}, reflect.TypeFor[setting]()},
 		{"shape", []string{"schema"}, reflect.TypeFor[shape]()},
 		{"size", []string{"size list"}, reflect.TypeFor[muster.NodeSize]()},
+		{"stat", []string{"run stats"}, reflect.TypeFor[*statSeries]()},
 		{"token", []string{"token list"}, reflect.TypeFor[*muster.Token]()},
 		{"version", []string{"version"}, reflect.TypeFor[version]()},
 		{"waiting", []string{"queue"}, reflect.TypeFor[*muster.Run]()},

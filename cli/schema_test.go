@@ -29,7 +29,7 @@ func TestSchemas(t *testing.T) {
 	lines := map[string]string{
 		"run files": "r", "run download": "r -d " + t.TempDir(), "cluster create": "gpu --node-pool gpus", "cluster show": "local", "cluster update": "elastic --max 3", "cluster resize": "elastic --max 4", "cluster pause": "elastic", "cluster resume": "elastic", "cluster events": "elastic", "cluster nodes": "local",
 		"experiment compare": "iris --metric accuracy",
-		"run diff":           "r waiting", "run events": "r", "experiment show": "iris", "run metrics": "r", "node show": "node2", "run show": "r", "run wait": "r",
+		"run diff":           "r waiting", "run events": "r", "experiment show": "iris", "run metrics": "r", "run stats": "r", "node show": "node2", "run show": "r", "run wait": "r",
 		"run why": "waiting", "workspace show": "default", "workspace create": "vision", "workspace update": "default --keep-logs 14d", "retention run": "--dry-run", "token create": "t --role reader", "context show": "-", "registry login": "--username anna registry.example:5000",
 	}
 	seen := map[string]bool{}

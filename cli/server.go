@@ -39,6 +39,7 @@ func serverCommand() *cli.Command {
 			&cli.StringFlag{Name: "container-user", Usage: "`USER` of commands in containers, as UID[:GID] or a name in the image (default: the image's own)", EnvVars: []string{"MUSTER_CONTAINER_USER"}},
 			&cli.DurationFlag{Name: "fence", Usage: "`TIME` for which an unreachable node must be silent until its runs are lost", Value: 5 * time.Minute, EnvVars: []string{"MUSTER_FENCE"}},
 			&cli.DurationFlag{Name: "tick", Usage: "`TIME` between looks at everything without a reason; 0 is never", Value: time.Minute, EnvVars: []string{"MUSTER_TICK"}},
+			&cli.DurationFlag{Name: "stats-every", Usage: "`TIME` between samples of what runs, their nodes and their devices use, at least 1s; 0 is never", Value: 10 * time.Second, EnvVars: []string{"MUSTER_STATS_EVERY"}},
 			&cli.StringFlag{Name: "nomad-addr", Usage: "`URL` of a Nomad agent", Value: "http://127.0.0.1:4646", EnvVars: []string{"NOMAD_ADDR"}},
 			&cli.StringFlag{Name: "nomad-mode", Usage: "`MODE`: manage (Muster makes namespaces, its token is a management token) or existing (the operator makes them, see muster policies)", Value: "manage", EnvVars: []string{"MUSTER_NOMAD_MODE"}},
 			&cli.StringFlag{Name: "nomad-token", Usage: "`SECRET` id of a Nomad token", EnvVars: []string{"NOMAD_TOKEN"}},
@@ -108,6 +109,9 @@ func serverConfig(c *cli.Context) (server.Config, error) {
 	if c.Duration("fence") < time.Second || c.Duration("tick") < 0 {
 		return server.Config{}, muster.Errorf(muster.CodeInvalid, "--fence must be at least 1s, and --tick not less than 0")
 	}
+	if every := c.Duration("stats-every"); every < time.Second && every != 0 {
+		return server.Config{}, muster.Errorf(muster.CodeInvalid, "--stats-every is %s", every).WithCure("use 1s or more, or 0 for no statistics")
+	}
 	agent := c.String("agent-binary")
 	if agent == "" {
 		self, err := os.Executable()
@@ -134,7 +138,7 @@ func serverConfig(c *cli.Context) (server.Config, error) {
 	}
 	return server.Config{
 		DataDir: c.String("data-dir"), Artifacts: c.String("artifacts"), Listen: c.String("listen"), Advertise: c.String("advertise"), TLS: server.TLS{Cert: c.String("tls-cert"), Key: c.String("tls-key"), CA: c.String("tls-ca")}, Agent: agent,
-		RunAs: c.String("run-as"), ContainerUser: c.String("container-user"), Fence: c.Duration("fence"), Tick: c.Duration("tick"),
+		RunAs: c.String("run-as"), ContainerUser: c.String("container-user"), Fence: c.Duration("fence"), Tick: c.Duration("tick"), StatsEvery: c.Duration("stats-every"),
 		Nomad: server.Nomad{Mode: muster.NomadMode(c.String("nomad-mode")), Address: c.String("nomad-addr"), Token: c.String("nomad-token"), Region: c.String("nomad-region"), CACert: c.String("nomad-ca-cert"),
 			ClientCert: c.String("nomad-client-cert"), ClientKey: c.String("nomad-client-key"), ServerName: c.String("nomad-tls-server-name")},
 		NoConsul: c.String("consul-addr") == "none",
