@@ -444,6 +444,10 @@ func TestSecure(t *testing.T) {
 		},
 			func() string { return p.muster("run", "events", waits, "-w", "new") })
 
+		if r := p.try("run", "stats", waits, "-w", "new", "--name", "node_cpu"); r.code != 0 {
+			t.Errorf("what the run used may not be read: %s", r.err)
+		}
+
 		stopped := p.submit("command: sleep 600\nx-muster: {resources: {cpus: 0.1, memory: 64Mi}}\n")
 		p.running(stopped)
 		p.muster("run", "cancel", stopped)
