@@ -52,15 +52,16 @@ const (
 
 // The variables by which a shape tells the agent where it is.
 const (
-	AgentServersVar = "MUSTER_SERVERS"  // URLs, comma-separated
-	AgentConsulVar  = "MUSTER_CONSUL"   // the Consul service to look servers up with; may be empty
-	AgentDirVar     = "MUSTER_NODE_DIR" // client meta muster_dir; may be empty
-	AgentNodeVar    = "MUSTER_NODE_ID"
-	AgentUserVar    = "MUSTER_RUN_AS" // the run-as user; empty is nobody
-	AgentFenceVar   = "MUSTER_FENCE"  // seconds
-	AgentCAVar      = "MUSTER_CA"     // the authority of the servers' certificates, in PEM; may be empty
-	AgentBootVar    = "MUSTER_BOOT"   // client meta muster_boot, which tells one boot of a simulated machine from another; may be empty
-	AgentImageVar   = "MUSTER_IMAGE"  // the image whose container the agent is in; empty on the node itself
+	AgentServersVar  = "MUSTER_SERVERS"  // URLs, comma-separated
+	AgentConsulVar   = "MUSTER_CONSUL"   // the Consul service to look servers up with; may be empty
+	AgentDirVar      = "MUSTER_NODE_DIR" // client meta muster_dir; may be empty
+	AgentNodeVar     = "MUSTER_NODE_ID"
+	AgentNodeNameVar = "MUSTER_NODE_NAME" // of a node's agent
+	AgentUserVar     = "MUSTER_RUN_AS"    // the run-as user; empty is nobody
+	AgentFenceVar    = "MUSTER_FENCE"     // seconds
+	AgentCAVar       = "MUSTER_CA"        // the authority of the servers' certificates, in PEM; may be empty
+	AgentBootVar     = "MUSTER_BOOT"      // client meta muster_boot, which tells one boot of a simulated machine from another; may be empty
+	AgentImageVar    = "MUSTER_IMAGE"     // the image whose container the agent is in; empty on the node itself
 )
 
 // DefaultMusterDir is the node's Muster folder where client meta muster_dir
@@ -90,6 +91,7 @@ type Assignment struct {
 	Group         string   `json:"group"`
 	GPUs          int      `json:"gpus"`
 	Spec          Spec     `json:"spec"`
+	RunAs         string   `json:"run_as,omitempty"` // the user of the command on the node itself; "" is the shape's
 	Servers       []string `json:"servers"`
 	Waits         string   `json:"waits,omitempty"`         // why the claim is not decided yet: the agent asks again at once, and nothing else is said
 	TraceParent   string   `json:"traceparent,omitempty"`   // the W3C context in which the command works; empty without traces

@@ -3,9 +3,6 @@ package muster
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"maps"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -59,17 +56,19 @@ type Cluster struct {
 	Region   string   `json:"region"`
 	Tier     Tier     `json:"tier"`
 	ClusterSettings
-	SecretsVersion int64     `json:"-"`        // rises with each change of the secrets that its nodes' set-up gets
-	Paused         bool      `json:"paused"`   // its nodes stay as they are, and no run starts
-	Deleting       bool      `json:"deleting"` // its nodes leave, then it is gone
+	SecretsVersion int64     `json:"-"`               // rises with each change of the secrets that its nodes' set-up gets
+	Drill          *Drill    `json:"drill,omitempty"` // a loss of nodes that is rehearsed
+	Paused         bool      `json:"paused"`          // its nodes stay as they are, and no run starts
+	Deleting       bool      `json:"deleting"`        // its nodes leave, then it is gone
 	CreatedAt      time.Time `json:"created_at"`
 
-	Wanted  *Wanted           `json:"wanted,omitempty"`      // nil of one that is not elastic, and before it is known
-	Failure *BuyFailure       `json:"failure,omitempty"`     // why the provider gives no more nodes
-	Offers  *Allocatable      `json:"allocatable,omitempty"` // of each ready node the least, or what its size promises; nil where neither is known
-	Nodes   int               `json:"nodes"`                 // registered in the pool
-	Ready   int               `json:"ready"`                 // of these, ready to take runs
-	Counts  map[NodeState]int `json:"node_states,omitempty"`
+	Wanted       *Wanted           `json:"wanted,omitempty"`      // nil of one that is not elastic, and before it is known
+	Failure      *BuyFailure       `json:"failure,omitempty"`     // why the provider gives no more nodes
+	SetupFailure *BuyFailure       `json:"-"`                     // why its nodes could not be made ready
+	Offers       *Allocatable      `json:"allocatable,omitempty"` // of each ready node the least, or what its size promises; nil where neither is known
+	Nodes        int               `json:"nodes"`                 // registered in the pool
+	Ready        int               `json:"ready"`                 // of these, ready to take runs
+	Counts       map[NodeState]int `json:"node_states,omitempty"`
 }
 
 // ClusterSettings are what may be changed of a cluster while it works.
@@ -80,10 +79,23 @@ type ClusterSettings struct {
 	Idle       Duration          `json:"idle_seconds" required:"false" doc:"How long a node is idle before it leaves; 120 when left out." example:"120"`
 	Workspaces []string          `json:"workspaces,omitempty" doc:"Those that may use it; all when left out."`
 	Group      map[string]string `json:"group,omitempty" doc:"What the provider calls its nodes, such as aws_asg_name; the Nomad Autoscaler's words." example:"{\"aws_asg_name\":\"gpu\"}"`
+	OS         string            `json:"os,omitempty" doc:"What its nodes' operating system is called, such as ubuntu; a node of another takes no run." example:"ubuntu"`
+	OnShrink   OnShrink          `json:"on_shrink,omitempty" enum:"wait,requeue,terminate" doc:"What happens to runs when its max becomes less than its nodes: wait (they go on to their end, the default), requeue (they start again elsewhere or later) or terminate."`
 	RunAs      string            `json:"run_as,omitempty" doc:"The user of its nodes whose rights runs have; the server's --run-as when left out." example:"ml"`
 	Setup      *Setup            `json:"setup,omitempty" doc:"Makes its nodes ready for runs."`
 	Health     *Health           `json:"health,omitempty" doc:"What its nodes must be to take runs."`
 }
+
+// OnShrink is what happens to runs when a cluster's max becomes less than the
+// nodes that it has.
+type OnShrink string
+
+// What may happen.
+const (
+	ShrinkWait      OnShrink = "wait"      // they go on to their end
+	ShrinkRequeue   OnShrink = "requeue"   // they end, and start again when there is room
+	ShrinkTerminate OnShrink = "terminate" // they are cancelled
+)
 
 // ClusterRequest asks for a cluster.
 type ClusterRequest struct {
@@ -149,6 +161,12 @@ func (s *ClusterSettings) validateNodes() error {
 			return err
 		}
 	}
+	if err := oneOf("the cluster", "", "on_shrink", s.OnShrink, "", ShrinkWait, ShrinkRequeue, ShrinkTerminate); err != nil {
+		return err
+	}
+	if len(s.OS) > 64 {
+		return Errorf(CodeInvalid, "the name of the operating system has %d bytes", len(s.OS)).At("os")
+	}
 	if s.RunAs != "" && !userRE.MatchString(s.RunAs) {
 		return Errorf(CodeInvalid, "%q is no name of a user", s.RunAs).At("run_as")
 	}
@@ -198,64 +216,6 @@ func (s *ClusterSettings) Admits(workspace string) bool {
 	return len(s.Workspaces) == 0 || slices.Contains(s.Workspaces, workspace)
 }
 
-// ClusterChange changes a cluster: what is left out stays.
-type ClusterChange struct {
-	Size       *string           `json:"size,omitempty" doc:"Nodes of another size leave when they are idle."`
-	Min        *int              `json:"min,omitempty"`
-	Max        *int              `json:"max,omitempty"`
-	Idle       *Duration         `json:"idle_seconds,omitempty"`
-	Workspaces *[]string         `json:"workspaces,omitempty"`
-	Group      map[string]string `json:"group,omitempty" doc:"All of it."`
-	RunAs      *string           `json:"run_as,omitempty"`
-	Setup      *Setup            `json:"setup,omitempty" doc:"All of it; one without a command is none."`
-	Health     *Health           `json:"health,omitempty" doc:"All of it."`
-	Paused     *bool             `json:"paused,omitempty"`
-}
-
-// Empty reports whether nothing is to be changed.
-func (c ClusterChange) Empty() bool {
-	return c.Size == nil && c.Min == nil && c.Max == nil && c.Idle == nil && c.Workspaces == nil && c.Group == nil && c.Paused == nil && c.RunAs == nil && c.Setup == nil && c.Health == nil
-}
-
-// Apply changes a cluster, and says in words what is different.
-func (c ClusterChange) Apply(k *Cluster) string {
-	var words []string
-	set(&words, "size", &k.Size, c.Size)
-	set(&words, "min", &k.Min, c.Min)
-	set(&words, "max", &k.Max, c.Max)
-	set(&words, "idle time", &k.Idle, c.Idle)
-	set(&words, "paused", &k.Paused, c.Paused)
-	set(&words, "run-as user", &k.RunAs, c.RunAs)
-	if c.Setup != nil && !reflect.DeepEqual(c.Setup, k.Setup) {
-		k.Setup = c.Setup
-		if c.Setup.Command == "" {
-			k.Setup = nil
-		}
-		words = append(words, "set-up")
-	}
-	if c.Health != nil && !reflect.DeepEqual(c.Health, k.Health) {
-		k.Health = c.Health
-		words = append(words, "health")
-	}
-	if c.Group != nil && !maps.Equal(c.Group, k.Group) {
-		k.Group = c.Group
-		words = append(words, "group")
-	}
-	if c.Workspaces != nil && !slices.Equal(*c.Workspaces, k.Workspaces) {
-		k.Workspaces = *c.Workspaces
-		words = append(words, "workspaces "+cmp.Or(strings.Join(k.Workspaces, ", "), "all"))
-	}
-	return strings.Join(words, ", ")
-}
-
-// set changes a value, and tells of it where it is another.
-func set[T comparable](words *[]string, what string, value, to *T) {
-	if to != nil && *to != *value {
-		*words = append(*words, fmt.Sprintf("%s %v → %v", what, *value, *to))
-		*value = *to
-	}
-}
-
 // Clusters keeps the clusters; what it returns has no Offers, Nodes, Ready or
 // Counts.
 type Clusters interface {
@@ -270,103 +230,7 @@ type Clusters interface {
 	// EvictNodes announces that nodes of an elastic cluster will be taken, by id,
 	// and returns the names of those that are not leaving or announced already.
 	EvictNodes(ctx context.Context, cluster string, ids []string, at time.Time, by Origin) (names []string, err error)
-}
-
-// EvictionRequest asks for a drill: nodes of a cluster are taken as its provider
-// would take them.
-type EvictionRequest struct {
-	Nodes  int      `json:"nodes,omitempty" minimum:"1" maximum:"10000" doc:"How many; those with runs are taken first. 1 when left out." example:"1"`
-	Notice Duration `json:"notice_seconds,omitempty" minimum:"0" maximum:"3600" doc:"Seconds between the announcement and the loss; 0 is without a word." example:"30"`
-}
-
-// EvictionAnswer tells which nodes will be taken.
-type EvictionAnswer struct {
-	Nodes []string  `json:"nodes"` // by name
-	At    time.Time `json:"at"`
-}
-
-// Allocatable is what a node offers to runs: what it advertises less the
-// system's reserve.
-type Allocatable struct {
-	Cores Amount `json:"cores" example:"4"`
-	Resources
-}
-
-// NodeState says whether a node can take runs.
-type NodeState string
-
-// The states.
-const (
-	NodePreparing NodeState = "preparing" // the provider starts it, its Nomad client has just registered, or its set-up runs
-	NodeIdle      NodeState = "idle"      // ready, no run on it
-	NodeRunning   NodeState = "running"   // ready, with runs
-	NodeLeaving   NodeState = "leaving"   // drained or not eligible: about to go
-	NodeUnusable  NodeState = "unusable"  // down, disconnected, too small, or without the driver that runs need
-	NodePreempted NodeState = "preempted" // the provider has taken it
-)
-
-// NodeStates lists the states.
-func NodeStates() []NodeState {
-	return []NodeState{NodePreparing, NodeIdle, NodeRunning, NodeLeaving, NodeUnusable, NodePreempted}
-}
-
-// Node is one Nomad client.
-type Node struct {
-	ID          string      `json:"id"`
-	Name        string      `json:"name"`
-	Cluster     string      `json:"cluster"`
-	NodePool    string      `json:"node_pool"`
-	State       NodeState   `json:"state"`
-	Status      string      `json:"nomad_status"` // as Nomad says it: ready, down, disconnected, initializing
-	Allocatable Allocatable `json:"allocatable"`
-	Used        Resources   `json:"used"`    // by Muster's launches
-	Foreign     Resources   `json:"foreign"` // by other Nomad jobs
-	Engine      bool        `json:"container_engine"`
-	Runs        []string    `json:"runs,omitempty"`
-	Notes       []string    `json:"notes,omitempty"` // what is missing on it, such as "not root: no memory limit"
-}
-
-// Nodes tells of the nodes as they were last seen.
-type Nodes interface {
-	// ListNodes returns the nodes of all clusters, by name. CodeUnreachable
-	// while Nomad has not answered yet.
-	ListNodes(ctx context.Context) ([]*Node, error)
-}
-
-// Ready reports whether Nomad places work on the node.
-func (n *Node) Ready() bool { return n.State == NodeIdle || n.State == NodeRunning }
-
-// SizeOf returns the smallest allocatable of the ready nodes, dimension by
-// dimension, or nil without a ready node.
-func SizeOf(nodes []*Node) *Allocatable {
-	var size *Allocatable
-	for _, n := range nodes {
-		switch {
-		case !n.Ready():
-		case size == nil:
-			s := n.Allocatable
-			size = &s
-		default:
-			size.Cores = min(size.Cores, n.Allocatable.Cores)
-			size.MHz = min(size.MHz, n.Allocatable.MHz)
-			size.MiB = min(size.MiB, n.Allocatable.MiB)
-			size.DiskMiB = min(size.DiskMiB, n.Allocatable.DiskMiB)
-			size.Devices = commonDevices(size.Devices, n.Allocatable.Devices)
-		}
-	}
-	return size
-}
-
-// commonDevices returns the devices that both lists have, with the lower count.
-func commonDevices(a, b []Devices) []Devices {
-	var common []Devices
-	for _, d := range a {
-		for _, e := range b {
-			if d.ID() == e.ID() {
-				d.Count = min(d.Count, e.Count)
-				common = append(common, d)
-			}
-		}
-	}
-	return common
+	// SetDrill begins to rehearse losses of an elastic cluster's nodes, or ends it
+	// with nil.
+	SetDrill(ctx context.Context, cluster string, d *Drill, by Origin) error
 }

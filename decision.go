@@ -22,6 +22,7 @@ type ClusterSnapshot struct {
 // ScaleSnapshot is what matters for how many nodes a cluster shall have.
 type ScaleSnapshot struct {
 	Min, Max int
+	Shrinks  bool // runs do not keep nodes above its max
 	Idle     time.Duration
 	Offer    Allocatable // of a node to come
 	Failure  *BuyFailure // why the provider gives no more now
@@ -37,9 +38,12 @@ type NodeSnapshot struct {
 	Engine    bool        // it has a container engine that works
 	Used      Resources   // by Muster's launches, seen or reserved
 	Foreign   Resources   // by other Nomad jobs
+	Ending    Resources   // of Used, what is free in a moment: its command has ended
 	Coming    bool        // it will be ready: it has just registered
+	Preparing bool        // it is made ready: what lands on it waits
+	Held      bool        // a person took it out of service, and it stays
 	Leaving   bool        // it is marked to leave, and takes no run
-	Lacks     string      // what it has less than its cluster's size promises; "" for nothing
+	Lacks     string      // why it takes no run: unusable, excluded, or less than its cluster's size promises; "" where it may
 	IdleSince time.Time   // when it was emptied; zero while it is not
 }
 
@@ -76,6 +80,7 @@ type Scale struct {
 	Cluster string
 	Nodes   int
 	Reason  string   // a sentence with the numbers
+	Over    []string // nodes in use above its max, from which runs are to go, by id
 	Spare   []string // nodes that nobody needs and that are idle for long enough, by id, the first to go first
 }
 

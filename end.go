@@ -101,6 +101,8 @@ func (x *Execution) endOfSilence(in *Instance, a *SeenAlloc, s *Sighting) end {
 		return end{Outcome: OutcomePlatform, Reason: a.Failure}
 	case a.ExitCode == ExitRefused && !in.ClaimedAt.IsZero():
 		return end{Outcome: OutcomeLost, Reason: fmt.Sprintf("node %s was restarted", name(in, a))}
+	case a.ExitCode == ExitRefused && s.Health[a.NodeID].Unfit() != "":
+		return end{Outcome: OutcomeLost, Reason: fmt.Sprintf("node %s takes no runs: %s", name(in, a), s.Health[a.NodeID].Unfit())}
 	case a.ExitCode == ExitRefused:
 		return end{Outcome: OutcomePlatform, Reason: "the agent's claim was refused"}
 	case a.Client == "complete":
@@ -116,7 +118,7 @@ func (x *Execution) endOfSilence(in *Instance, a *SeenAlloc, s *Sighting) end {
 func (x *Execution) endOfStop(a *SeenAlloc, s *Sighting) end {
 	stop := cmp.Or(x.Launch.Stop, x.Run.Stop) // the agent may have heard it before it was written of the launch
 	switch stop {
-	case StopCancel, StopParent:
+	case StopCancel, StopParent, StopShrink:
 		return end{Outcome: OutcomeCancelled, Reason: stop.cancelled()}
 	case StopTimeout:
 		return end{Outcome: OutcomeFailed, Reason: fmt.Sprintf("time limit: the command took longer than %s", x.Run.Spec.Timeout)}
@@ -126,6 +128,8 @@ func (x *Execution) endOfStop(a *SeenAlloc, s *Sighting) end {
 		return end{Outcome: OutcomeLost, Reason: "another instance ended"}
 	case StopEvicted:
 		return end{Outcome: OutcomeEvicted, Reason: "a node of the attempt is taken back by its provider"}
+	case StopDrain:
+		return end{Outcome: OutcomeLost, Reason: "a node of the attempt is drained"}
 	case StopLost:
 		return end{Outcome: OutcomeLost, Reason: "a node of the attempt is lost"}
 	case StopOperator:

@@ -1,6 +1,7 @@
 package muster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -50,7 +51,7 @@ const calm = time.Hour
 
 // Unfit says why a node shall take no runs, "" where it may. A node that is being
 // made ready may: what lands on it waits.
-func (h *NodeHealth) Unfit() string {
+func (h NodeHealth) Unfit() string {
 	switch {
 	case h.Excluded != "":
 		return "excluded: " + h.Excluded
@@ -62,9 +63,9 @@ func (h *NodeHealth) Unfit() string {
 	return ""
 }
 
-// Hear takes over what a node's agent reports, and returns what to tell of it, ""
-// for nothing.
-func (h *NodeHealth) Hear(r *NodeReport, now time.Time) (news string) {
+// Hear takes over what a node's agent reports. It returns whether that is another
+// thing than before, and what to tell of it, "" for nothing.
+func (h *NodeHealth) Hear(r *NodeReport, now time.Time) (changed bool, news string) {
 	h.ReportedAt = now
 	if r.Log != "" {
 		h.Log = r.Log
@@ -75,10 +76,12 @@ func (h *NodeHealth) Hear(r *NodeReport, now time.Time) (news string) {
 			h.Failures = 0
 		}
 		if h.Reason == r.Reason {
-			return ""
+			return false, ""
 		}
-		h.Reason = r.Reason
-		return string(r.State) + ": " + r.Reason
+		if h.Reason = r.Reason; h.State == HealthPreparing {
+			return true, ""
+		}
+		return true, "is " + string(r.State) + ": " + r.Reason
 	}
 	h.State, h.Boot, h.Generation, h.Reason, h.Since = r.State, r.Boot, r.Generation, r.Reason, now
 	switch {
@@ -86,11 +89,75 @@ func (h *NodeHealth) Hear(r *NodeReport, now time.Time) (news string) {
 		if before != HealthUnusable {
 			h.Failures++
 		}
-		return "is unusable: " + r.Reason
+		return true, "is unusable: " + r.Reason
 	case r.State == HealthReady:
-		return "is ready"
+		return true, "is ready"
+	case before == HealthPreparing:
+		return true, ""
 	}
-	return "is made ready: " + r.Reason
+	return true, "is made ready: " + r.Reason
+}
+
+// Readiness says whether a node of a cluster is ready in a boot: "" and "" when it
+// is, else for what a claim waits, or why it is refused.
+func (h NodeHealth) Readiness(c *Cluster, boot string) (waits, unfit string) {
+	switch {
+	case !h.DrainAt.IsZero():
+		return "", "it is drained"
+	case !c.Prepares():
+		return "", ""
+	case h.Alloc == "":
+		return "its agent has not reported yet", ""
+	case h.Failures >= Quarantine:
+		return "", h.Unfit()
+	case h.Boot != boot || h.Generation != c.Generation():
+		return "its set-up has not begun yet", ""
+	case h.State == HealthUnusable:
+		return "", h.Reason
+	case h.State == HealthPreparing:
+		return cmp.Or(h.Reason, "its set-up has not begun yet"), ""
+	}
+	return "", ""
+}
+
+// Change takes over what a person says, and returns what to tell of it, "" for
+// nothing.
+func (h *NodeHealth) Change(c NodeChange, by string, now time.Time) (news string) {
+	switch {
+	case c.Drain != nil:
+		h.DrainAt = now.Add(time.Duration(*c.Drain))
+		h.Excluded = "drained by " + by
+		if c.Excluded != nil && *c.Excluded != "" {
+			h.Excluded = *c.Excluded
+		}
+		if *c.Drain > 0 {
+			return "is drained: what runs on it is told to stop at " + h.DrainAt.UTC().Format("15:04:05") + " UTC"
+		}
+		return "is drained: what runs on it is told to stop"
+	case c.Excluded == nil || *c.Excluded == h.Excluded && *c.Excluded != "":
+		return ""
+	case *c.Excluded != "":
+		h.Excluded = *c.Excluded
+		return "takes no more runs: " + h.Excluded
+	case h.Excluded == "" && h.Failures < Quarantine:
+		return ""
+	}
+	h.Excluded, h.DrainAt, h.Failures = "", time.Time{}, 0
+	return "takes runs again"
+}
+
+// Again adds a node that could not be made ready to those before it in a row.
+func (f *BuyFailure) Again(h *NodeHealth, now time.Time) *BuyFailure {
+	next := BuyFailure{Kind: FailSetup, Since: now, Tries: 1}
+	if f != nil {
+		next.Since, next.Tries = f.Since, f.Tries+1
+	}
+	next.Message = "node " + h.Name + " could not be made ready: " + h.Reason
+	if next.Tries > 1 {
+		next.Message = Counted(next.Tries, "node") + " in a row could not be made ready, at last " + h.Name + ": " + h.Reason
+	}
+	next.Until = now.Add(min(time.Hour, 30*time.Second<<min(next.Tries, 10)))
+	return &next
 }
 
 // NodeReport tells how far a node's agent has come. It reports on change, and
@@ -101,18 +168,22 @@ type NodeReport struct {
 	State       HealthState `json:"state"`
 	Reason      string      `json:"reason,omitempty"`
 	Log         string      `json:"log,omitempty"`
+	Heard       string      `json:"heard"`        // the version of the orders that it has heard last
 	Began       bool        `json:"began"`        // it has heard "begin" for this boot and generation
 	WaitSeconds int         `json:"wait_seconds"` // how long the answer may be held back, at most 60
 }
 
 // NodeOrders is the answer to a NodeReport.
 type NodeOrders struct {
+	Version        string    `json:"version"` // changes with all of what follows but begin
 	Generation     string    `json:"generation"`
 	SecretsVersion int64     `json:"secrets_version"` // of what the secrets' file must hold at least
 	Readying       Readying  `json:"readying"`
 	Begin          bool      `json:"begin"` // no run is on the node: a set-up may begin
 	Now            time.Time `json:"now"`   // the server's clock, when it answered
 	Servers        []string  `json:"servers"`
+
+	News bool `json:"-"` // the report said something that was not known
 }
 
 // NodeLogKey returns where a piece of a node's log is kept, and NodeLogPrefix
@@ -124,11 +195,33 @@ func NodeLogKey(nodeID, log string, offset int64) string {
 // NodeLogPrefix begins the keys of a node's log.
 func NodeLogPrefix(nodeID, log string) string { return "nodes/" + nodeID + "/" + log + "/" }
 
+// NodeLog is what the last set-up of a node wrote.
+type NodeLog struct {
+	Node string `json:"node"` // by name
+	Log  string `json:"log"`  // which
+	Text string `json:"text"` // at most the last MiB
+}
+
 // Healths keeps what nodes' agents tell, on their behalf.
 type Healths interface {
 	// ReportNode keeps what the agent of a node tells and answers what is wanted;
 	// Servers and Now are left to the caller.
 	ReportNode(ctx context.Context, a *Allocation, r *NodeReport) (*NodeOrders, error)
+}
+
+// Fitness keeps what people say of nodes.
+type Fitness interface {
+	ChangeNode(ctx context.Context, n *Node, c NodeChange, by Origin) error
+	// ListHealth returns what is known of nodes' health, by id.
+	ListHealth(ctx context.Context) (map[string]NodeHealth, error)
+}
+
+// ClusterSecrets keeps the names of clusters' secrets. A missing one is
+// CodeNotFound.
+type ClusterSecrets interface {
+	PutClusterSecret(ctx context.Context, cluster, name string, version int64, by Origin) error
+	DropClusterSecret(ctx context.Context, cluster, name string, version int64, by Origin) error
+	ListClusterSecrets(ctx context.Context, cluster string) ([]ClusterSecret, error) // by name
 }
 
 // NodeChange changes what a person says of a node: what is left out stays.

@@ -44,6 +44,7 @@ type Backlog struct {
 	Live     []*Launch                // reserved or dispatched
 	Nodes    map[string]NodeRecord    // by id
 	Machines map[string]MachineReport // what providers said last, by cluster
+	Health   map[string]NodeHealth    // by node id
 }
 
 // Fleet is the leader's side of elastic clusters' nodes.
@@ -60,6 +61,19 @@ type Fleet interface {
 	ListLive(ctx context.Context) ([]*Launch, error)
 	// ListRecords returns what is remembered of nodes, by id.
 	ListRecords(ctx context.Context) (map[string]NodeRecord, error)
+	// ListClusters returns the clusters, by name.
+	ListClusters(ctx context.Context) ([]*Cluster, error)
+	// ListHealth returns what is known of nodes' health, by id.
+	ListHealth(ctx context.Context) (map[string]NodeHealth, error)
+	// CloseNodes keeps which nodes the leader has made ineligible, or opened again.
+	CloseNodes(ctx context.Context, closed bool, ids ...string) error
+	// DrainNodes makes the runs on some nodes be told to stop; they are cancelled or
+	// start again elsewhere.
+	DrainNodes(ctx context.Context, nodes []NodeRecord, why string, cancel bool) error
+	// TakeNodes announces the losses of a drill that goes on.
+	TakeNodes(ctx context.Context, cluster string, ids []string, at time.Time) error
+	// ForgetHealth removes what is known of nodes that Nomad does not list any more.
+	ForgetHealth(ctx context.Context, ids []string) error
 	// DropCluster forgets a cluster that is being deleted and has no node left.
 	DropCluster(ctx context.Context, cluster string) error
 }

@@ -16,6 +16,7 @@ type Sighting struct {
 	Allocs []SeenAlloc   // of the launch's child
 	Nodes  map[string]SeenNode
 	Kept   map[string]NodeRecord // of elastic clusters' nodes, by id
+	Health map[string]NodeHealth // by node id
 }
 
 // Margins of the backstops: how long an agent that was told to stop may take
@@ -134,6 +135,8 @@ func (x *Execution) observeStop(ends []end, s *Sighting, m *Moves) {
 		m.Stop = x.Run.Stop
 	case outcome == OutcomeEvicted && !allEnded, !allEnded && x.evicting(s):
 		m.Stop = StopEvicted
+	case outcome == "" && !allEnded && x.drained(s) != "":
+		m.Stop = StopDrain
 	case outcome == OutcomeLost && !allEnded:
 		m.Stop = StopLost
 	case outcome != "" && !allEnded:
@@ -159,10 +162,28 @@ func (x *Execution) evicting(s *Sighting) bool {
 	return slices.ContainsFunc(x.Launch.Instances, func(in Instance) bool { return in.Placed && s.Kept[in.NodeID].EvictAt.After(s.Now) })
 }
 
-// preparing reports whether Nomad is still at work for an instance, such as
-// fetching its image: that has a limit of its own.
+// drained returns the name of a node of the launch from which runs are to go now,
+// "" for none.
+func (x *Execution) drained(s *Sighting) string {
+	for _, in := range x.Launch.Instances {
+		if at := s.Health[in.NodeID].DrainAt; in.Placed && !at.IsZero() && !at.After(s.Now) {
+			return cmp.Or(in.NodeName, s.Health[in.NodeID].Name)
+		}
+	}
+	return ""
+}
+
+// heldFor is how long a claim that was held back is taken to wait on.
+const heldFor = time.Minute
+
+// preparing reports whether an instance waits for its node's set-up, or Nomad is
+// still at work for it, such as fetching its image: these have limits of their
+// own.
 func (x *Execution) preparing(s *Sighting) bool {
 	return slices.ContainsFunc(x.Launch.Instances, func(in Instance) bool {
+		if in.ClaimedAt.IsZero() && in.Phase == PhaseSetup && s.Now.Sub(in.ReportedAt) < heldFor {
+			return true
+		}
 		a := s.allocOf(&in)
 		return a != nil && doing(&in, a) != ""
 	})

@@ -177,6 +177,33 @@ func TestObserve(t *testing.T) {
 			"outcome fatal (result lost: the allocation is complete, and its agent reported no result), failed, launch over"},
 		{"claim refused", 1, func(sc *scene) { sc.unclaimed(0); sc.ended(0, "failed", ExitRefused) },
 			"outcome platform (the agent's claim was refused), queued, launch over"},
+		{"claim refused, the node is unusable", 1, func(sc *scene) {
+			sc.unclaimed(0)
+			sc.ended(0, "failed", ExitRefused)
+			sc.s.Health = map[string]NodeHealth{"n0": {State: HealthUnusable, Reason: "its set-up failed"}}
+		}, "outcome lost (node n0 takes no runs: its set-up failed), queued, launch over"},
+		{"the node is made ready", 1, func(sc *scene) {
+			sc.unclaimed(0)
+			sc.x.Launch.DispatchedAt = noon.Add(-time.Hour)
+			sc.x.Launch.Instances[0].Phase, sc.x.Launch.Instances[0].ReportedAt = PhaseSetup, noon.Add(-10*time.Second)
+		}, ""},
+		{"the node was made ready, and nothing was heard since", 1, func(sc *scene) {
+			sc.unclaimed(0)
+			sc.x.Launch.DispatchedAt = noon.Add(-time.Hour)
+			sc.x.Launch.Instances[0].Phase, sc.x.Launch.Instances[0].ReportedAt = PhaseSetup, noon.Add(-2*time.Minute)
+		}, "stop gang limit"},
+		{"node to be drained later", 1, func(sc *scene) {
+			sc.s.Health = map[string]NodeHealth{"n0": {Excluded: "x", DrainAt: noon.Add(time.Second)}}
+		}, ""},
+		{"node drained by hand", 1, func(sc *scene) {
+			sc.s.Health = map[string]NodeHealth{"n0": {Excluded: "x", DrainAt: noon}}
+		}, "stop drain"},
+		{"node drained by hand, the agent has ended", 1, func(sc *scene) {
+			sc.s.Health = map[string]NodeHealth{"n0": {Excluded: "x", DrainAt: noon}}
+			sc.x.Launch.Stop = StopDrain
+			sc.result(0, Result{Started: true, Fault: FaultStopped})
+			sc.ended(0, "complete", 1)
+		}, "outcome lost (a node of the attempt is drained), queued, launch over"},
 		{"node restarted", 1, func(sc *scene) { sc.ended(0, "failed", ExitRefused) }, "outcome lost (node n0 was restarted), queued, launch over"},
 		{"image is being fetched", 1, func(sc *scene) {
 			sc.unclaimed(0)

@@ -67,4 +67,7 @@ type Vault interface {
 	// KeepSecrets puts secrets into a namespace's vault, and takes away those
 	// without a value.
 	KeepSecrets(ctx context.Context, namespace string, secrets map[string]Secret) error
+	// KeepClusterSecrets does so with the secrets of a cluster, whose nodes' set-up
+	// gets them; the version that is kept with them becomes this one at least.
+	KeepClusterSecrets(ctx context.Context, cluster string, secrets map[string]Secret, version int64) error
 }

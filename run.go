@@ -113,14 +113,19 @@ const (
 	StopGang     StopReason = "gang limit" // not every instance claimed in time
 	StopLost     StopReason = "node lost"  // a node is gone
 	StopEvicted  StopReason = "evicted"    // a provider takes a node back soon
+	StopShrink   StopReason = "shrink"     // its cluster becomes smaller, and is not to keep it
+	StopDrain    StopReason = "drain"      // a node is taken out of service
 	StopOperator StopReason = "operator"   // the Nomad job was stopped by hand
 	StopParent   StopReason = "parent"     // the parent was cancelled
 )
 
 // cancelled says why a run that was stopped for the reason is cancelled.
 func (s StopReason) cancelled() string {
-	if s == StopParent {
+	switch s {
+	case StopParent:
 		return "cancelled with its parent"
+	case StopShrink:
+		return "cancelled as its cluster became smaller"
 	}
 	return "cancelled by the user"
 }

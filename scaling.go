@@ -92,6 +92,7 @@ const (
 	FailCapacity FailureKind = "capacity" // it has none left of this size
 	FailQuota    FailureKind = "quota"    // we may not have more
 	FailStart    FailureKind = "start"    // a machine did not become a ready node in time
+	FailSetup    FailureKind = "set-up"   // the nodes that came could not be made ready
 	FailOther    FailureKind = "other"
 )
 

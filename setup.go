@@ -60,8 +60,8 @@ const (
 
 // CheckVariable refuses what is no name of a variable.
 func CheckVariable(name string) error {
-	if len(name) > 128 || !variableRE.MatchString(name) {
-		return Errorf(CodeInvalid, "%q is not a name of a variable", name).WithCure("use letters, digits and '_', not a digit first")
+	if len(name) > 128 || strings.HasPrefix(name, "MUSTER_") || !variableRE.MatchString(name) {
+		return Errorf(CodeInvalid, "%q is not a name for a variable", name).WithCure("use letters, digits and '_', not a digit first, and not MUSTER_, which is Muster's own")
 	}
 	return nil
 }
@@ -144,10 +144,23 @@ func (h *Health) validate() error {
 	return nil
 }
 
+// SecretsVersionVar is the key beside a cluster's secrets that tells how new they
+// are.
+const SecretsVersionVar = "MUSTER_SECRETS_VERSION"
+
+// ClusterSecret is a secret of a cluster, without its value: that is kept in Nomad
+// alone.
+type ClusterSecret struct {
+	Name      string    `json:"name" example:"PIP_TOKEN"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
 // Prepares reports whether the cluster's nodes have an agent of their own, which
 // makes them ready: those that come and go, and others that are to be set up or
 // looked at.
-func (c *Cluster) Prepares() bool { return c.Provider.Elastic() || c.Setup != nil || c.Health != nil }
+func (c *Cluster) Prepares() bool {
+	return c.Provider.Elastic() || c.Setup != nil || c.Health != nil
+}
 
 // NodeAgentNeed is what that agent takes of a node.
 var NodeAgentNeed = Resources{MHz: Whole(50), MiB: Whole(64)}
@@ -161,7 +174,7 @@ type Readying struct {
 
 // Readying returns what makes the cluster's nodes ready.
 func (c *Cluster) Readying() Readying {
-	r := Readying{}
+	r := Readying{User: c.RunAs}
 	if c.Setup != nil {
 		s := *c.Setup
 		s.complete()
@@ -175,19 +188,27 @@ func (c *Cluster) Readying() Readying {
 	return r
 }
 
+// Version tells one of them from another.
+func (r Readying) Version() string { return digest(r) }
+
+// digest is a short name of a thing, which changes with it.
+func digest(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("muster: %T cannot be JSON: %v", v, err))
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:6])
+}
+
 // Generation names what a node was made ready by: after a change of the set-up,
 // or of one of its secrets, it is another.
 func (c *Cluster) Generation() string {
 	if c.Setup == nil {
 		return "none"
 	}
-	text, err := json.Marshal(struct {
+	return digest(struct {
 		*Setup
 		Secrets int64
 	}{c.Readying().Setup, c.SecretsVersion})
-	if err != nil {
-		panic(fmt.Sprintf("muster: a set-up cannot be JSON: %v", err))
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:6])
 }

@@ -12,6 +12,15 @@ type Sight struct {
 	Nodes  []SeenNode
 	Allocs []SeenAlloc // of ours also the ended ones
 	Jobs   []SeenJob   // dispatched jobs of this installation
+
+	NodeJobs []SeenNodeJob // of the clusters' node agents
+}
+
+// SeenNodeJob is the system job of a cluster's node agents.
+type SeenNodeJob struct {
+	Cluster string
+	Digest  string // of what it says
+	Stopped bool   // by hand
 }
 
 // SeenNode is a node as Nomad lists it.
@@ -22,7 +31,8 @@ type SeenNode struct {
 	Status    string // ready, down, disconnected, initializing
 	Eligible  bool
 	Draining  bool
-	Unusable  bool // no run can start on it; Notes say why
+	OS        string // what its operating system is called, such as ubuntu; may be empty
+	Unusable  bool   // no run can start on it; Notes say why
 	Cores     Amount
 	Total     Resources // less what is reserved for the system
 	Unhealthy []Devices // those of Total that do not work now
@@ -41,6 +51,7 @@ type SeenAlloc struct {
 	JobID     string
 	Namespace string
 	Ours      bool // of this installation
+	NodeAgent bool // the agent of its node, whose room is not the runs'
 	Group     string
 	Index     int
 	NodeID    string
@@ -95,6 +106,11 @@ type Engine interface {
 	// Occupied reports whether an allocation of anybody but the platform's own
 	// system jobs is on a node, as Nomad knows now.
 	Occupied(ctx context.Context, nodeID string) (bool, error)
+	// KeepNodeJob makes sure that the system job of a cluster's node agents is as it
+	// is to be; seen is what was listed of it, nil where it was not.
+	KeepNodeJob(ctx context.Context, c *Cluster, seen *SeenNodeJob) error
+	// DropNodeJob removes that job and the secrets of the cluster.
+	DropNodeJob(ctx context.Context, cluster string) error
 	// ForgetNode makes Nomad forget a node that does not exist any more.
 	ForgetNode(ctx context.Context, nodeID string) error
 }

@@ -23,18 +23,21 @@ func clusterCommand() *cli.Command {
 			&cli.StringFlag{Name: "provider", Usage: "where its nodes come from, a `PROVIDER`: none (they just exist), local, aws-asg, azure-vmss or gce-mig", Value: string(muster.ProviderNone)},
 			&cli.StringSliceFlag{Name: "group", Usage: "what the provider calls its nodes, `KEY=VALUE` such as aws_asg_name=gpu; may be given again"},
 			&cli.StringFlag{Name: "tier", Usage: "`TIER`: dedicated or low_priority", Value: string(muster.TierDedicated)})},
-		{Name: "update", Usage: "change a cluster, which goes on meanwhile", ArgsUsage: "NAME", Action: updateCluster, Flags: settingsFlags()},
+		{Name: "update", Usage: "change a cluster, which goes on meanwhile", ArgsUsage: "NAME", Action: updateCluster, Flags: append(settingsFlags(),
+			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "`FILE` with its settings, as for create; flags go first"})},
 		{Name: "resize", Usage: "set how many nodes a cluster has: the least and the most", ArgsUsage: "NAME --min 0 --max 8", Action: updateCluster, Flags: settingsFlags()[1:3]},
 		{Name: "pause", Usage: "start no more runs on a cluster, and leave its nodes as they are", ArgsUsage: "NAME", Action: pauseCluster(true)},
 		{Name: "resume", Usage: "go on with a cluster that is paused", ArgsUsage: "NAME", Action: pauseCluster(false)},
 		{Name: "delete", Usage: "delete clusters whose runs have all ended; the nodes of elastic ones leave first", ArgsUsage: "NAME [NAME…]", Action: deleteClusters(), Flags: []cli.Flag{yesFlag()}},
 		{Name: "evict", Usage: "rehearse a loss: the provider takes nodes back, as it does with those of low priority", ArgsUsage: "NAME", Action: evictNodes, Flags: []cli.Flag{
 			&cli.IntFlag{Name: "nodes", Usage: "how `MANY`; those with runs are taken first", Value: 1},
+			&cli.StringFlag{Name: "rate", Usage: "take nodes by chance, again and again, a `RATE` such as 20%/h; 0 ends it"},
 			&cli.DurationFlag{Name: "notice", Usage: "`TIME` between the announcement and the loss; 0 is without a word"}}},
 		{Name: "list", Usage: "list the clusters", Action: listClusters},
 		{Name: "show", Usage: "show a cluster: how many nodes it has, shall have, and why", ArgsUsage: "NAME", Action: showCluster},
 		{Name: "events", Usage: "print what happened to a cluster and its nodes", ArgsUsage: "NAME", Action: eventsOfCluster},
 		{Name: "nodes", Usage: "list the nodes of a cluster", ArgsUsage: "NAME", Action: nodesOfCluster},
+		clusterSecretCommand(),
 	}}
 }
 
@@ -45,6 +48,9 @@ func settingsFlags() []cli.Flag {
 		&cli.IntFlag{Name: "min", Usage: "`NODES` that stay, whatever happens"},
 		&cli.IntFlag{Name: "max", Usage: "`NODES` that there are at the most"},
 		&cli.DurationFlag{Name: "idle", Usage: "`TIME` that a node is idle before it leaves", Value: time.Duration(muster.DefaultIdle)},
+		&cli.StringFlag{Name: "on-shrink", Usage: "what happens to runs when its max becomes less than its nodes, a `WORD`: wait (they go on), requeue or terminate", Value: string(muster.ShrinkWait)},
+		&cli.StringFlag{Name: "os", Usage: "operating `SYSTEM` that its nodes must have, such as ubuntu (default: any)"},
+		&cli.StringFlag{Name: "run-as", Usage: "`USER` of its nodes whose rights runs have (default: the server's --run-as)"},
 		&cli.StringSliceFlag{Name: "allow", Usage: "`WORKSPACE` that may use it; may be given again (default: all)"},
 	}
 }
@@ -57,22 +63,31 @@ func setOf[T any](c *cli.Context, flag string, value T) *T {
 	return &value
 }
 
+// readCompute reads a file of compute.
+func readCompute(c *cli.Context, file string) (*jobfile.Compute, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, muster.Errorf(muster.CodeInvalid, "%s cannot be read: %v", file, errors.Unwrap(err)).At("file")
+	}
+	defer f.Close()
+	read, err := jobfile.ReadCompute(f, file)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range read.Warnings {
+		fmt.Fprintln(c.App.ErrWriter, "warning:", w)
+	}
+	return read, nil
+}
+
 // readCluster reads what cluster is asked for: a file, and flags over it.
 func readCluster(c *cli.Context) (*muster.ClusterRequest, error) {
 	q := &muster.ClusterRequest{Provider: muster.ProviderNone, Tier: muster.TierDedicated}
 	names := []string{"NAME"}
 	if file := c.String("file"); file != "" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, muster.Errorf(muster.CodeInvalid, "%s cannot be read: %v", file, errors.Unwrap(err)).At("file")
-		}
-		defer f.Close()
-		read, err := jobfile.ReadCompute(f, file)
+		read, err := readCompute(c, file)
 		if err != nil {
 			return nil, err
-		}
-		for _, w := range read.Warnings {
-			fmt.Fprintln(c.App.ErrWriter, "warning:", w)
 		}
 		q, names = &read.Request, []string{"[NAME]"}
 	}
@@ -83,7 +98,7 @@ func readCluster(c *cli.Context) (*muster.ClusterRequest, error) {
 	if len(args) > 0 {
 		q.Name = args[0]
 	}
-	for flag, to := range map[string]*string{"node-pool": &q.NodePool, "size": &q.Size, "provider": (*string)(&q.Provider), "tier": (*string)(&q.Tier)} {
+	for flag, to := range map[string]*string{"node-pool": &q.NodePool, "size": &q.Size, "provider": (*string)(&q.Provider), "tier": (*string)(&q.Tier), "run-as": &q.RunAs, "os": &q.OS, "on-shrink": (*string)(&q.OnShrink)} {
 		if c.IsSet(flag) {
 			*to = c.String(flag)
 		}
@@ -94,6 +109,9 @@ func readCluster(c *cli.Context) (*muster.ClusterRequest, error) {
 		}
 	}
 	if c.IsSet("idle") {
+		if c.Duration("idle") == 0 {
+			return nil, muster.Errorf(muster.CodeInvalid, "--idle is 0").WithCure("use 1s or more; left out it is %s", muster.DefaultIdle)
+		}
 		q.Idle = muster.Duration(c.Duration("idle"))
 	}
 	if c.IsSet("allow") {
@@ -147,7 +165,17 @@ func createCluster(c *cli.Context) error {
 
 func updateCluster(c *cli.Context) error {
 	change := muster.ClusterChange{Size: setText(c, "size"), Min: setOf(c, "min", c.Int("min")), Max: setOf(c, "max", c.Int("max")), Idle: setOf(c, "idle", muster.Duration(c.Duration("idle"))),
-		Workspaces: setOf(c, "allow", c.StringSlice("allow"))}
+		Workspaces: setOf(c, "allow", c.StringSlice("allow")), RunAs: setText(c, "run-as"), OS: setText(c, "os"), OnShrink: (*muster.OnShrink)(setText(c, "on-shrink"))}
+	if file := c.String("file"); file != "" {
+		read, err := readCompute(c, file)
+		if err != nil {
+			return err
+		}
+		if name := c.Args().First(); name != "" && read.Request.Name != name {
+			return muster.Errorf(muster.CodeInvalid, "%s is of cluster %s, and %s is to be changed", file, read.Request.Name, name).At("file")
+		}
+		change = read.Change().Over(change)
+	}
 	if change.Empty() {
 		return muster.Errorf(muster.CodeInvalid, "nothing is to be changed").WithCure("name what by a flag, such as --max 8; --help lists them")
 	}
@@ -183,21 +211,6 @@ func changeCluster(c *cli.Context, change muster.ClusterChange) error {
 	}
 	return show(c, k, func(t *table) {
 		t.line("cluster %s: %s", k.Name, scaleOf(k))
-	})
-}
-
-func evictNodes(c *cli.Context) error {
-	api, name, err := aboutCluster(c)
-	if err != nil {
-		return err
-	}
-	defer api.Close()
-	answer, err := api.EvictNodes(c.Context, name, muster.EvictionRequest{Nodes: c.Int("nodes"), Notice: muster.Duration(c.Duration("notice"))})
-	if err != nil {
-		return err
-	}
-	return show(c, answer, func(t *table) {
-		t.line("%s will be taken at %s", strings.Join(answer.Nodes, ", "), clock(answer.At))
 	})
 }
 
@@ -243,87 +256,4 @@ func eventsOfCluster(c *cli.Context) error {
 		},
 		empty: "Nothing has happened to the cluster yet.",
 	})
-}
-
-// scaleOf says in words how a cluster scales.
-func scaleOf(k *muster.Cluster) string {
-	switch {
-	case k.Deleting:
-		return "it is being deleted: its nodes leave"
-	case k.Paused:
-		return "paused: no run starts, and its nodes stay as they are"
-	case !k.Provider.Elastic():
-		return "its nodes just exist"
-	}
-	return fmt.Sprintf("%d to %d nodes; one that is idle for %s leaves", k.Min, k.Max, k.Idle)
-}
-
-// sizeOf shows a size in words.
-func sizeOf(s *muster.Allocatable) string {
-	if s == nil {
-		return "unknown: no node is ready"
-	}
-	text := fmt.Sprintf("%s cores, %s MHz, %s MiB", s.Cores, s.MHz, s.MiB)
-	for _, d := range s.Devices {
-		text += fmt.Sprintf(", %s %s %s", d.Count, d.Type, d.Name)
-	}
-	return text
-}
-
-func listClusters(c *cli.Context) error {
-	return listAll(c, func(api *client.Client) ([]*muster.Cluster, error) { return api.Clusters(c.Context) }, listing[*muster.Cluster]{
-		head: []string{"NAME", "PROVIDER", "TIER", "NODES", "READY", "WANTED", "MIN-MAX", "SIZE OF A NODE"},
-		row: func(k *muster.Cluster) []string {
-			wanted, limits := "-", "-"
-			if k.Wanted != nil {
-				wanted = fmt.Sprint(k.Wanted.Nodes)
-			}
-			if k.Provider.Elastic() {
-				limits = fmt.Sprintf("%d-%d", k.Min, k.Max)
-			}
-			return []string{k.Name, string(k.Provider), string(k.Tier), fmt.Sprint(k.Nodes), fmt.Sprint(k.Ready), wanted, limits, sizeOf(k.Offers)}
-		},
-		wide: []string{"SIZE", "NODE POOL", "REGION", "CREATED"},
-		more: func(k *muster.Cluster) []string {
-			return []string{orDash(k.Size), k.NodePool, orDash(k.Region), ago(k.CreatedAt)}
-		},
-		fields: map[string]string{"SIZE OF A NODE": "allocatable.mhz", "WANTED": "wanted.nodes", "CREATED": "created_at"},
-		empty:  "There is no cluster yet: muster cluster create makes one, of a Nomad node pool or of nodes that come and go.",
-	})
-}
-
-func showCluster(c *cli.Context) error {
-	return showOne(c, func(api *client.Client, name string) (*muster.Cluster, error) { return api.Cluster(c.Context, name) }, func(t *table, k *muster.Cluster) {
-		t.row("name", k.Name)
-		t.row("provider", string(k.Provider))
-		t.row("node pool", k.NodePool)
-		t.row("tier", string(k.Tier))
-		t.row("nodes", fmt.Sprintf("%d, %d ready%s", k.Nodes, k.Ready, countsOf(k)))
-		if k.Wanted != nil {
-			t.row("wanted", fmt.Sprintf("%d since %s: %s", k.Wanted.Nodes, clock(k.Wanted.At), k.Wanted.Reason))
-		}
-		if f := k.Failure; f != nil {
-			t.row("provider fails", fmt.Sprintf("%s (%s, %s), asked again at %s", f.Message, f.Kind, count(f.Tries, "time"), clock(f.Until)))
-		}
-		t.row("scaling", scaleOf(k))
-		if k.Size != "" {
-			t.row("size", k.Size)
-		}
-		t.row("a node offers", sizeOf(k.Offers))
-		if len(k.Workspaces) > 0 {
-			t.row("for workspaces", strings.Join(k.Workspaces, ", "))
-		}
-		t.row("created", ago(k.CreatedAt))
-	})
-}
-
-// countsOf counts the nodes of a cluster by state.
-func countsOf(k *muster.Cluster) string {
-	text := ""
-	for _, state := range muster.NodeStates() {
-		if n := k.Counts[state]; n > 0 {
-			text += fmt.Sprintf(", %d %s", n, state)
-		}
-	}
-	return text
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -15,7 +16,86 @@ func nodeCommand() *cli.Command {
 	return &cli.Command{Name: "node", Usage: "the machines of the clusters", Subcommands: []*cli.Command{
 		{Name: "list", Usage: "list the nodes", Action: listNodes, Flags: []cli.Flag{clusterFlag()}},
 		{Name: "show", Usage: "show a node by name, id, or the beginning of an id", ArgsUsage: "NAME", Action: showNode},
+		{Name: "logs", Usage: "print what the last set-up of a node wrote", ArgsUsage: "NAME", Action: logsOfNode},
+		{Name: "exclude", Usage: "take a node out of service: no more runs start on it, those that are there go on", ArgsUsage: "NAME", Action: excludeNode, Flags: []cli.Flag{
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that everybody sees who asks", Value: "by an operator"}}},
+		{Name: "include", Usage: "take a node into service again, also out of quarantine", ArgsUsage: "NAME", Action: includeNode},
+		{Name: "drain", Usage: "empty a node: no more runs start on it, and those that are there start again elsewhere", ArgsUsage: "NAME", Action: drainNode, Flags: []cli.Flag{
+			&cli.DurationFlag{Name: "wait", Usage: "`TIME` that the runs on it may still take to end"},
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that everybody sees who asks"}}},
 	}}
+}
+
+// notesOf lists what is worth knowing of a node.
+func notesOf(n *muster.Node) []string {
+	if n.Reason == "" {
+		return n.Notes
+	}
+	return append([]string{n.Reason}, n.Notes...)
+}
+
+// aboutNode reads the one argument of a verb about a node, its name, and connects.
+func aboutNode(c *cli.Context) (api *client.Client, name string, err error) {
+	return aboutCluster(c)
+}
+
+func logsOfNode(c *cli.Context) error {
+	api, name, err := aboutNode(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	log, err := api.NodeLog(c.Context, name)
+	if err != nil {
+		return err
+	}
+	return show(c, log, func(t *table) { t.line("%s", strings.TrimRight(log.Text, "\n")) })
+}
+
+// changeNode changes the node that the argument names.
+func changeNode(c *cli.Context, change muster.NodeChange) error {
+	api, name, err := aboutNode(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	n, err := api.ChangeNode(c.Context, name, change)
+	if err != nil {
+		return err
+	}
+	return show(c, n, func(t *table) { t.line("node %s: %s", n.Name, serviceOf(n)) })
+}
+
+// serviceOf says in words whether a node is in service.
+func serviceOf(n *muster.Node) string {
+	switch {
+	case !n.DrainAt.IsZero() && n.DrainAt.After(time.Now()):
+		return fmt.Sprintf("it takes no more runs, and what runs on it is told to stop at %s", clock(n.DrainAt))
+	case !n.DrainAt.IsZero():
+		return "it takes no more runs, and what runs on it is told to stop"
+	case n.Excluded != "":
+		return "it takes no more runs: " + n.Excluded
+	}
+	return "it is in service"
+}
+
+func excludeNode(c *cli.Context) error {
+	reason := c.String("reason")
+	if reason == "" {
+		return muster.Errorf(muster.CodeInvalid, "--reason is empty").At("reason")
+	}
+	return changeNode(c, muster.NodeChange{Excluded: &reason})
+}
+
+func includeNode(c *cli.Context) error { return changeNode(c, muster.NodeChange{Excluded: new("")}) }
+
+func drainNode(c *cli.Context) error {
+	wait := muster.Duration(c.Duration("wait"))
+	change := muster.NodeChange{Drain: &wait}
+	if c.IsSet("reason") {
+		change.Excluded = new(c.String("reason"))
+	}
+	return changeNode(c, change)
 }
 
 // clusterFlag chooses a cluster.
@@ -42,7 +122,7 @@ func nodeListing() listing[*muster.Node] {
 			if n.Engine {
 				engine = "yes"
 			}
-			return []string{engine, n.NodePool, n.Status, n.Allocatable.DiskMiB.String(), orDash(strings.Join(n.Notes, "; "))}
+			return []string{engine, n.NodePool, n.Status, n.Allocatable.DiskMiB.String(), orDash(strings.Join(notesOf(n), "; "))}
 		},
 		fields: map[string]string{"MHZ USED": "used.mhz", "MIB USED": "used.mib", "DISK MIB": "allocatable.disk_mib", "ENGINE": "container_engine"},
 		empty:  "There is no such node: muster cluster list shows which node pools the clusters are made of.",
@@ -56,6 +136,12 @@ func showNode(c *cli.Context) error {
 		t.row("cluster", n.Cluster)
 		t.row("node pool", n.NodePool)
 		t.row("state", fmt.Sprintf("%s (Nomad says %s)", n.State, n.Status))
+		if n.Reason != "" {
+			t.row("reason", n.Reason)
+		}
+		if n.Excluded != "" {
+			t.row("service", serviceOf(n))
+		}
 		t.row("offers", sizeOf(&n.Allocatable))
 		t.row("used by runs", fmt.Sprintf("%s MHz, %s MiB, %s gpus", n.Used.MHz, n.Used.MiB, gpus(n.Used)))
 		t.row("used by other Nomad jobs", fmt.Sprintf("%s MHz, %s MiB, %s gpus", n.Foreign.MHz, n.Foreign.MiB, gpus(n.Foreign)))

@@ -55,8 +55,8 @@ func open(t *testing.T) *platform {
 	lease, err := p.store.AcquireLease(ctx, "test", true)
 	p.must(err)
 	p.ledger = p.store.Lead(lease.Term)
-	people := api.New(api.Services{Workspaces: p.store, Experiments: p.store, Clusters: p.store, Nodes: twoNodes{}, Sizes: muster.BuiltinSizes(), Runs: p.store, Attempts: p.store,
-		Events: p.store, Artifacts: p.store, Blobs: p.bucket, Archive: p.store, Retention: nothingGoes{}, Metrics: p.store, Stats: p.store, Tokens: p.store, Audit: p.store, Changes: p.store, Receipts: p.store, Registries: p.store, Vault: deaf{}, Policies: func(context.Context) (*muster.Policies, error) {
+	people := api.New(api.Services{Workspaces: p.store, Experiments: p.store, Clusters: p.store, Nodes: twoNodes{p.store}, Sizes: muster.BuiltinSizes(), Runs: p.store, Attempts: p.store,
+		Events: p.store, Artifacts: p.store, Blobs: p.bucket, Archive: p.store, Retention: nothingGoes{}, Metrics: p.store, Stats: p.store, Tokens: p.store, Audit: p.store, Changes: p.store, Receipts: p.store, Registries: p.store, Fitness: p.store, ClusterSecrets: p.store, Vault: deaf{}, Policies: func(context.Context) (*muster.Policies, error) {
 			return &muster.Policies{Installation: "0a1b2c", Mode: muster.NomadManage, Nomad: "node {}\n", Consul: "service {}\n", Namespaces: []string{"ws-0a1b2c-default-1"}}, nil
 		}, Site: muster.DefaultSite(), Wake: func() {},
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
@@ -107,6 +107,10 @@ type deaf struct{}
 
 func (deaf) KeepSecrets(context.Context, string, map[string]muster.Secret) error { return nil }
 
+func (deaf) KeepClusterSecrets(context.Context, string, map[string]muster.Secret, int64) error {
+	return nil
+}
+
 // nothingGoes is retention where nothing is old.
 type nothingGoes struct{}
 
@@ -114,15 +118,20 @@ func (nothingGoes) Retain(_ context.Context, _ string, dryRun bool) (*muster.Ret
 	return &muster.RetentionReport{DryRun: dryRun, Runs: []muster.Removal{}}, nil
 }
 
-// twoNodes are the nodes that Nomad would list.
-type twoNodes struct{}
+// twoNodes are the nodes that Nomad would list, and what people said of them.
+type twoNodes struct{ store *store.Store }
 
-func (twoNodes) ListNodes(context.Context) ([]*muster.Node, error) {
+func (t twoNodes) ListNodes(ctx context.Context) ([]*muster.Node, error) {
 	size := muster.Allocatable{Cores: muster.Whole(2), Resources: muster.Resources{MHz: muster.Whole(4000), MiB: muster.Whole(2048)}}
-	return []*muster.Node{
+	all := []*muster.Node{
 		{ID: "11111111-aaaa", Name: "node1", Cluster: "local", NodePool: "pool", State: muster.NodeIdle, Status: "ready", Allocatable: size},
 		{ID: "22222222-bbbb", Name: "node2", Cluster: "local", NodePool: "pool", State: muster.NodeUnusable, Status: "down", Allocatable: size, Notes: []string{"not root"}},
-	}, nil
+	}
+	health, err := t.store.ListHealth(ctx)
+	for _, n := range all {
+		n.Excluded, n.DrainAt, n.Log = health[n.ID].Excluded, health[n.ID].DrainAt, health[n.ID].Log
+	}
+	return all, err
 }
 
 func (p *platform) must(err error) {

@@ -31,7 +31,7 @@ func loginAtRegistry(c *cli.Context) error {
 	if c.String("username") == "" {
 		return muster.Errorf(muster.CodeInvalid, "muster registry login wants --username")
 	}
-	password, err := readPassword(c)
+	password, err := readPassword(c, "password")
 	if err != nil {
 		return err
 	}
@@ -47,21 +47,21 @@ func loginAtRegistry(c *cli.Context) error {
 	return show(c, r, func(t *table) { t.line("workspace %s logs in at %s as %s", workspaceOf(c), r.Host, r.Username) })
 }
 
-// readPassword asks for a password on a terminal, and reads it from stdin
+// readPassword asks for a secret on a terminal, and reads it from stdin
 // otherwise.
-func readPassword(c *cli.Context) (string, error) {
+func readPassword(c *cli.Context, what string) (string, error) {
 	if in, ok := c.App.Reader.(*os.File); ok && term.IsTerminal(int(in.Fd())) {
-		fmt.Fprint(c.App.ErrWriter, "password: ")
+		fmt.Fprintf(c.App.ErrWriter, "%s: ", what)
 		text, err := term.ReadPassword(int(in.Fd()))
 		fmt.Fprintln(c.App.ErrWriter)
 		if err != nil {
-			return "", fmt.Errorf("read the password: %w", err)
+			return "", fmt.Errorf("read the %s: %w", what, err)
 		}
 		return string(text), nil
 	}
 	text, err := io.ReadAll(io.LimitReader(c.App.Reader, maxSecret))
 	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
+		return "", fmt.Errorf("read the %s: %w", what, err)
 	}
 	return strings.TrimRight(string(text), "\r\n"), nil
 }

@@ -22,14 +22,19 @@ func TestSchemas(t *testing.T) {
 	x := p.start("r")
 	p.leave(x, "outputs/model.json", "{}")
 	p.do("cluster", "create", "elastic", "--provider", "local", "--size", "local.small")
+	p.must(p.store.PutClusterSecret(t.Context(), "elastic", "TOKEN", 1, muster.Origin{Actor: "anna"}))
+	_, err := p.store.ReportNode(t.Context(), &muster.Allocation{ID: "agent", Cluster: "local", NodeID: "11111111-aaaa", NodeName: "node1"}, &muster.NodeReport{Generation: "none", State: muster.HealthReady, Log: "log-1"})
+	p.must(err)
+	_, _, err = p.bucket.Put(t.Context(), muster.NodeLogKey("11111111-aaaa", "log-1", 0), "", strings.NewReader("set up\n"))
+	p.must(err)
 	code := 0
-	_, err := p.store.Report(t.Context(), x.Launch.ID, &muster.Report{Attempt: 1, Result: &muster.Result{Started: true, ExitCode: code}})
+	_, err = p.store.Report(t.Context(), x.Launch.ID, &muster.Report{Attempt: 1, Result: &muster.Result{Started: true, ExitCode: code}})
 	p.must(err)
 	p.end(x, muster.RunSucceeded, "")
 	lines := map[string]string{
 		"run files": "r", "run download": "r -d " + t.TempDir(), "cluster create": "gpu --node-pool gpus", "cluster show": "local", "cluster update": "elastic --max 3", "cluster resize": "elastic --max 4", "cluster pause": "elastic", "cluster resume": "elastic", "cluster events": "elastic", "cluster nodes": "local",
 		"experiment compare": "iris --metric accuracy",
-		"run diff":           "r waiting", "run events": "r", "experiment show": "iris", "run metrics": "r", "run stats": "r", "node show": "node2", "run show": "r", "run wait": "r",
+		"run diff":           "r waiting", "run events": "r", "experiment show": "iris", "run metrics": "r", "run stats": "r", "node show": "node2", "node logs": "node1", "node exclude": "node1", "node include": "node1", "node drain": "node1", "cluster secret list": "elastic", "run show": "r", "run wait": "r",
 		"run why": "waiting", "workspace show": "default", "workspace create": "vision", "workspace update": "default --keep-logs 14d", "retention run": "--dry-run", "token create": "t --role reader", "context show": "-", "registry login": "--username anna registry.example:5000",
 	}
 	seen := map[string]bool{}

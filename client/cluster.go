@@ -118,3 +118,29 @@ func (c *Client) DeleteCluster(ctx context.Context, name string) error {
 func (c *Client) ClusterEvents(ctx context.Context, name string, after int64) ([]*muster.Event, error) {
 	return get[[]*muster.Event](ctx, c, values("after", strconv.FormatInt(after, 10)), "clusters", name, "events")
 }
+
+// ChangeNode takes a node out of service, or into service again.
+func (c *Client) ChangeNode(ctx context.Context, name string, change muster.NodeChange) (n *muster.Node, err error) {
+	err = c.call(ctx, request{method: http.MethodPatch, path: []string{"nodes", name}}, change, &n)
+	return n, err
+}
+
+// NodeLog returns what the last set-up of a node wrote.
+func (c *Client) NodeLog(ctx context.Context, name string) (*muster.NodeLog, error) {
+	return get[*muster.NodeLog](ctx, c, nil, "nodes", name, "log")
+}
+
+// ClusterSecrets lists the names of a cluster's secrets.
+func (c *Client) ClusterSecrets(ctx context.Context, cluster string) ([]muster.ClusterSecret, error) {
+	return get[[]muster.ClusterSecret](ctx, c, nil, "clusters", cluster, "secrets")
+}
+
+// PutClusterSecret sets a secret of a cluster.
+func (c *Client) PutClusterSecret(ctx context.Context, cluster, name, value string) error {
+	return c.call(ctx, request{method: http.MethodPut, path: []string{"clusters", cluster, "secrets", name}}, map[string]string{"value": value}, nil)
+}
+
+// DeleteClusterSecret removes one.
+func (c *Client) DeleteClusterSecret(ctx context.Context, cluster, name string) error {
+	return c.call(ctx, request{method: http.MethodDelete, path: []string{"clusters", cluster, "secrets", name}}, nil, nil)
+}

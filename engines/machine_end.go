@@ -1,14 +1,18 @@
 package engines
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/muster-ml/muster"
 )
 
 // Move makes a client that runs find Nomad's servers and Consul elsewhere. Its
@@ -191,10 +195,17 @@ func (m *Machine) killHelpers() error {
 	return killAll("helpers of machine "+m.Name, func() (found []int, err error) {
 		err = processes(func(pid int) {
 			args := arguments(pid)
-			if len(args) > 1 && args[0] == m.Program && args[1] != "agent" && sessionOf(pid) == noted.Pid {
+			if len(args) > 1 && args[0] == m.Program && args[1] != "agent" && sessionOf(pid) == noted.Pid || leftBySetup(pid, m.Home.Work) {
 				found = append(found, pid)
 			}
 		})
 		return found, err
 	})
+}
+
+// leftBySetup reports whether the set-up of a machine's node has left a process:
+// it belongs to no task, and goes with the machine.
+func leftBySetup(pid int, work string) bool {
+	want := muster.AgentDirVar + "=" + work
+	return work != "" && slices.ContainsFunc(bytes.Split(procField(pid, "environ"), []byte{0}), func(v []byte) bool { return string(v) == want })
 }

@@ -96,11 +96,13 @@ func (j *job) readQueue(n *node, field string) error {
 func (j *job) readMuster(n *node, field string) error {
 	s := &j.Request.Spec
 	return j.mapping(n, field, readers{
-		"resources":     j.readAsk,
-		"alternatives":  j.texts(&s.Alternatives),
-		"max_evictions": j.integer(&s.Evictions, 1, muster.DefaultEvictions),
-		"retries":       j.integer(&s.Retries, 0, muster.MaxRetries),
-		"priority":      j.integer(&s.Priority, 1, muster.MaxPriority),
+		"resources":          j.readAsk,
+		"alternatives":       j.texts(&s.Alternatives),
+		"checkpoint_command": j.text(&s.Checkpoint),
+		"grace":              j.seconds(&s.Grace),
+		"max_evictions":      j.integer(&s.Evictions, 1, muster.DefaultEvictions),
+		"retries":            j.integer(&s.Retries, 0, muster.MaxRetries),
+		"priority":           j.integer(&s.Priority, 1, muster.MaxPriority),
 	})
 }
 

@@ -118,16 +118,31 @@ func (s *Shape) group(g Group) *api.TaskGroup {
 	}
 }
 
-// main writes the task that runs the agent.
+// main writes the task that runs the agent of a launch.
 func (s *Shape) main(g Group) *api.Task {
+	t := agentTask(&s.Agent)
+	t.Config = map[string]any{"command": "local/muster-agent", "args": []string{"run"}}
+	t.Env[muster.AgentUserVar] = s.Agent.RunAs
+	t.Env[muster.AgentFenceVar] = strconv.Itoa(int(s.Agent.Fence.Seconds()))
+	t.Resources = &api.Resources{CPU: new(int(g.Need.MHz.Units())), MemoryMB: new(int(g.Need.MiB.Units()))}
+	for _, d := range g.Need.Devices {
+		t.Resources.Devices = append(t.Resources.Devices, device(d))
+	}
+	if s.Container != nil {
+		s.contain(t)
+	}
+	return t
+}
+
+// agentTask writes what the tasks of all agents have.
+func agentTask(a *Agent) *api.Task {
 	t := &api.Task{
 		Name:   task,
 		Driver: "raw_exec",
-		Config: map[string]any{"command": "local/muster-agent", "args": []string{"run"}},
 		Artifacts: []*api.TaskArtifact{{
-			GetterSource:  &s.Agent.URL,
+			GetterSource:  &a.URL,
 			GetterMode:    new("file"),
-			GetterOptions: map[string]string{"checksum": "sha256:" + s.Agent.SHA256},
+			GetterOptions: map[string]string{"checksum": "sha256:" + a.SHA256},
 			RelativeDest:  new("local/muster-agent"),
 		}},
 		Identities: []*api.WorkloadIdentity{{
@@ -137,35 +152,24 @@ func (s *Shape) main(g Group) *api.Task {
 			TTL:      time.Hour,
 		}},
 		Env: map[string]string{
-			muster.AgentServersVar: strings.Join(s.Agent.Servers, ","),
-			muster.AgentConsulVar:  s.Agent.Consul,
+			muster.AgentServersVar: strings.Join(a.Servers, ","),
+			muster.AgentConsulVar:  a.Consul,
 			muster.AgentDirVar:     "${meta.muster_dir}",
 			muster.AgentNodeVar:    "${node.unique.id}",
-			muster.AgentUserVar:    s.Agent.RunAs,
-			muster.AgentFenceVar:   strconv.Itoa(int(s.Agent.Fence.Seconds())),
-		},
-		Resources: &api.Resources{
-			CPU:      new(int(g.Need.MHz.Units())),
-			MemoryMB: new(int(g.Need.MiB.Units())),
+			muster.AgentBootVar:    "${meta.muster_boot}",
 		},
 		// Nomad keeps no log, and still wants room for one on the allocation's disk.
 		LogConfig:   &api.LogConfig{Disabled: new(true), MaxFiles: new(1), MaxFileSizeMB: new(1)},
 		KillSignal:  "SIGTERM",
 		KillTimeout: new(30 * time.Second),
 	}
-	if s.Agent.CA != "" {
-		t.Env[muster.AgentCAVar] = s.Agent.CA
+	if a.CA != "" {
+		t.Env[muster.AgentCAVar] = a.CA
 	}
-	if strings.HasPrefix(s.Agent.URL, "https://") {
+	if strings.HasPrefix(a.URL, "https://") {
 		// Nomad knows no authority but the node's. What it fetches is known by its
 		// digest, so that nobody can put another agent in its place.
 		t.Artifacts[0].GetterInsecure = new(true)
-	}
-	for _, d := range g.Need.Devices {
-		t.Resources.Devices = append(t.Resources.Devices, device(d))
-	}
-	if s.Container != nil {
-		s.contain(t)
 	}
 	return t
 }

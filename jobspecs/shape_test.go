@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/nomad/api"
+
 	"github.com/muster-ml/muster"
 )
 
@@ -39,8 +41,12 @@ func shapes() map[string]*Shape {
 }
 
 func TestGolden(t *testing.T) {
+	jobs := map[string]*api.Job{"node": (&NodeJob{Installation: "0a1b2c", Cluster: "cheap", NodePool: "muster-cheap", Agent: shapes()["gang"].Agent}).Job()}
 	for name, s := range shapes() {
-		got, err := json.MarshalIndent(s.Job(), "", "  ")
+		jobs[name] = s.Job()
+	}
+	for name, job := range jobs {
+		got, err := json.MarshalIndent(job, "", "  ")
 		if err != nil {
 			t.Fatal(err)
 		}

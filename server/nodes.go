@@ -35,11 +35,15 @@ func (n *nodes) ListNodes(ctx context.Context) ([]*muster.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &muster.Backlog{Clusters: clusters, Live: live, Nodes: kept, Machines: machines}
+	health, err := n.store.ListHealth(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b := &muster.Backlog{Clusters: clusters, Live: live, Nodes: kept, Machines: machines, Health: health}
 	var all []*muster.Node
 	for i, c := range controller.Snapshot(sight, b, n.sizes, sight.At).Clusters {
 		for _, seen := range c.Nodes {
-			all = append(all, describe(c.Name, seen, sight, live, kept[seen.ID]))
+			all = append(all, describe(c.Name, seen, sight, live, kept[seen.ID], health[seen.ID]))
 		}
 		all = append(all, coming(clusters[i], c.Nodes, machines[c.Name])...)
 	}
@@ -60,21 +64,26 @@ func coming(c *muster.Cluster, there []muster.NodeSnapshot, r muster.MachineRepo
 }
 
 // describe puts together what is known of one node.
-func describe(cluster string, s muster.NodeSnapshot, sight *muster.Sight, live []*muster.Launch, kept muster.NodeRecord) *muster.Node {
+func describe(cluster string, s muster.NodeSnapshot, sight *muster.Sight, live []*muster.Launch, kept muster.NodeRecord, health muster.NodeHealth) *muster.Node {
 	seen := sight.Nodes[slices.IndexFunc(sight.Nodes, func(n muster.SeenNode) bool { return n.ID == s.ID })]
 	n := &muster.Node{ID: s.ID, Name: s.Name, Cluster: cluster, NodePool: seen.Pool, Status: seen.Status,
-		Allocatable: s.Size, Used: s.Used, Foreign: s.Foreign, Engine: seen.Engine, Notes: seen.Notes}
+		Allocatable: s.Size, Used: s.Used, Foreign: s.Foreign, Engine: seen.Engine, Notes: seen.Notes,
+		Reason: s.Lacks, Excluded: health.Excluded, DrainAt: health.DrainAt, Log: health.Log}
 	for _, l := range live {
 		if slices.ContainsFunc(l.Instances, func(in muster.Instance) bool { return in.NodeID == s.ID }) {
 			n.Runs = append(n.Runs, l.Workspace+"/"+l.Run)
 		}
 	}
-	if s.Lacks != "" {
-		n.Notes = append(slices.Clip(n.Notes), s.Lacks)
+	if s.Preparing && n.Reason == "" {
+		if n.Reason = health.Reason; health.Alloc == "" {
+			n.Reason = "its agent has not reported yet"
+		}
 	}
 	switch {
 	case kept.Fate == muster.FateEvicted:
 		n.State = muster.NodePreempted
+	case !health.DrainAt.IsZero():
+		n.State = muster.NodeLeaving
 	case s.Lacks != "":
 		n.State = muster.NodeUnusable
 	case seen.Status == "down" || seen.Status == "disconnected" || seen.Unusable:
@@ -83,6 +92,8 @@ func describe(cluster string, s muster.NodeSnapshot, sight *muster.Sight, live [
 		n.State = muster.NodePreparing
 	case !seen.Ready() || s.Leaving:
 		n.State = muster.NodeLeaving
+	case s.Preparing:
+		n.State = muster.NodePreparing
 	case len(n.Runs) > 0:
 		n.State = muster.NodeRunning
 	default:

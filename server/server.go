@@ -226,16 +226,16 @@ func (s *Server) assemble() {
 		Decided: func(took time.Duration) { s.metrics.decision.Observe(took.Seconds()) }})
 	s.metrics.registry.MustRegister(collector{s})
 	blobs := &meteredBlobs{s.bucket, s.metrics.bytes.WithLabelValues("in"), s.metrics.bytes.WithLabelValues("out")}
-	held, people := &claims{Store: s.store, controller: s.controller}, &runs{s.store, s.controller.Away}
+	held, people := &claims{Store: s.store, controller: s.controller, runAs: s.RunAs}, &runs{s.store, s.controller.Away}
 	var door muster.Runs = people
 	if s.tracer != nil {
 		held.inTrace, door = s.putInTrace, tracedRuns{people}
 	}
-	s.agents = agentapi.New(agentapi.Services{Identities: s.nomad, Claims: held, Artifacts: s.store, Blobs: blobs, Metrics: s.store,
+	s.agents = agentapi.New(agentapi.Services{Identities: s.nomad, Claims: held, Healths: held, Artifacts: s.store, Blobs: blobs, Metrics: s.store,
 		FindRun: s.store.FindRunByID, Servers: s.servers, Changed: s.controller.Ordered, Agents: s.agentsFolder(), Called: called, Logger: s.Log})
 	s.retention = &retention{store: s.store, bucket: s.bucket, leading: s.controller.Leading, now: time.Now, log: s.Log}
 	s.people = api.New(api.Services{Workspaces: s.store, Experiments: s.store, Clusters: s.store, Nodes: &nodes{s.store, s.controller, s.Sizes}, Sizes: s.Sizes, Autoscaling: &autoscaling{s.store, s.controller, s.Sizes}, Runs: door,
-		Attempts: s.store, Events: s.store, Artifacts: s.store, Blobs: blobs, Archive: s.store, Retention: s.retention, Metrics: s.store, Stats: s.store, Tokens: s.store, Audit: s.store, Changes: s.store, Receipts: s.store, Issuer: s.issuer, Registries: s.store, Vault: s.nomad, RunOf: s.runPrincipal, Policies: s.policies,
+		Attempts: s.store, Events: s.store, Artifacts: s.store, Blobs: blobs, Archive: s.store, Retention: s.retention, Metrics: s.store, Stats: s.store, Tokens: s.store, Audit: s.store, Changes: s.store, Receipts: s.store, Issuer: s.issuer, Registries: s.store, Fitness: s.store, ClusterSecrets: s.store, Vault: s.nomad, RunOf: s.runPrincipal, Policies: s.policies,
 		Site: s.Site, Limits: s.Limits, Origins: s.Origins, Called: called, Wake: s.controller.Wake, Closing: s.closing, Logger: s.Log})
 	s.http = &http.Server{Handler: s.watched(s.routes()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn)}
 }

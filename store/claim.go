@@ -34,6 +34,17 @@ func (s *Store) Claim(ctx context.Context, a *muster.Allocation, bootID string, 
 			return t.event(ctx, r, muster.Event{Kind: muster.EventRefused, Attempt: l.Attempt, Message: message, Actor: "nomad"})
 		}
 		if in.AllocID == "" {
+			waits, unfit, err := t.readiness(ctx, l.Cluster, a, bootID)
+			switch {
+			case err != nil:
+				return err
+			case unfit != "":
+				refused = muster.Errorf(muster.CodeConflict, "claim refused: node %s: %s", a.NodeName, unfit)
+				return t.event(ctx, r, muster.Event{Kind: muster.EventRefused, Attempt: l.Attempt, Message: fmt.Sprintf("instance %d does not start: node %s: %s", in.Index, a.NodeName, unfit), Actor: agentActor})
+			case waits != "":
+				won = &muster.Assignment{Waits: waits}
+				return t.holdClaim(ctx, r, l, in, a, waits)
+			}
 			if err := t.takeInstance(ctx, r, l, in, a, bootID, notes); err != nil {
 				return err
 			}
@@ -98,14 +109,27 @@ func (t *tx) takeInstance(ctx context.Context, r *muster.Run, l *muster.Launch, 
 	return nil
 }
 
+// holdClaim remembers that an instance has come to its node, which is not ready.
+func (t *tx) holdClaim(ctx context.Context, r *muster.Run, l *muster.Launch, in *muster.Instance, a *muster.Allocation, waits string) error {
+	if _, err := t.exec(ctx, `UPDATE instances SET phase = ?, reported_at = ? WHERE launch_id = ? AND idx = ?`, muster.PhaseSetup, micros(t.now), l.ID, in.Index); err != nil || in.Phase == muster.PhaseSetup {
+		return err
+	}
+	message := fmt.Sprintf("instance %d: phase %s: node %s is made ready: %s", in.Index, muster.PhaseSetup, a.NodeName, waits)
+	return t.event(ctx, r, muster.Event{Kind: muster.EventInstance, Attempt: l.Attempt, Message: message, Actor: agentActor})
+}
+
 // assignment tells the winner of a claim what to do.
 func (t *tx) assignment(ctx context.Context, r *muster.Run, l *muster.Launch, in *muster.Instance) (*muster.Assignment, error) {
 	var experiment int64
 	if err := t.QueryRowContext(ctx, `SELECT experiment_id FROM runs WHERE id = ?`, r.ID).Scan(&experiment); err != nil {
 		return nil, err
 	}
+	var runAs string
+	if err := t.QueryRowContext(ctx, `SELECT coalesce(json_extract(settings, '$.run_as'), '') FROM clusters WHERE name = ?`, l.Cluster).Scan(&runAs); err != nil {
+		return nil, err
+	}
 	a := &muster.Assignment{Launch: l.ID, Workspace: r.Workspace, Experiment: r.Experiment, ExperimentID: strconv.FormatInt(experiment, 10),
-		Run: r.Name, Attempt: l.Attempt, Instance: in.Index, InstanceCount: len(l.Instances), Group: in.Group, Spec: r.Spec}
+		Run: r.Name, Attempt: l.Attempt, Instance: in.Index, RunAs: runAs, InstanceCount: len(l.Instances), Group: in.Group, Spec: r.Spec}
 	for i, g := range l.Groups {
 		if g.Name == in.Group && i < len(l.Each) {
 			for _, d := range l.Each[i].Devices {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/muster-ml/muster"
 )
@@ -20,7 +21,7 @@ func (s *Store) CreateCluster(ctx context.Context, c *muster.Cluster) error {
 		c.CreatedAt = t.now
 		err := t.QueryRowContext(ctx, `INSERT INTO clusters (name, node_pool, provider, region, tier, settings, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (name) DO UPDATE SET node_pool = excluded.node_pool, provider = excluded.provider, region = excluded.region, tier = excluded.tier, settings = excluded.settings,
-				created_at = excluded.created_at, version = version + 1, paused = 0, deleting = 0, deleted_at = 0, wanted = '', machines = '', reported_at = 0 WHERE deleted_at > 0
+				created_at = excluded.created_at, version = version + 1, paused = 0, deleting = 0, deleted_at = 0, wanted = '', machines = '', reported_at = 0, setup_failure = '', secrets_version = 0, drill = '' WHERE deleted_at > 0
 			RETURNING version`,
 			c.Name, c.NodePool, c.Provider, c.Region, c.Tier, toJSON(c.ClusterSettings), micros(t.now)).Scan(&c.Version)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -40,12 +41,17 @@ func (s *Store) CreateCluster(ctx context.Context, c *muster.Cluster) error {
 	})
 }
 
-const clusterColumns = `SELECT name, version, node_pool, provider, region, tier, settings, paused, deleting, created_at, wanted, coalesce(json_extract(nullif(machines, ''), '$.failure'), '')
+const clusterColumns = `SELECT name, version, node_pool, provider, region, tier, settings, paused, deleting, created_at, wanted, coalesce(json_extract(nullif(machines, ''), '$.failure'), ''), setup_failure, secrets_version, drill
 	FROM clusters WHERE deleted_at = 0 `
 
 func scanCluster(row scanner) (*muster.Cluster, error) {
 	c := &muster.Cluster{}
-	return c, row.Scan(&c.Name, &c.Version, &c.NodePool, &c.Provider, &c.Region, &c.Tier, jsonCol{&c.ClusterSettings}, &c.Paused, &c.Deleting, timeCol{&c.CreatedAt}, jsonCol{&c.Wanted}, jsonCol{&c.Failure})
+	err := row.Scan(&c.Name, &c.Version, &c.NodePool, &c.Provider, &c.Region, &c.Tier, jsonCol{&c.ClusterSettings}, &c.Paused, &c.Deleting, timeCol{&c.CreatedAt}, jsonCol{&c.Wanted}, jsonCol{&c.Failure},
+		jsonCol{&c.SetupFailure}, &c.SecretsVersion, jsonCol{&c.Drill})
+	if c.Failure == nil && c.SetupFailure != nil && c.SetupFailure.Tries > 1 && c.SetupFailure.Until.After(time.Now()) {
+		c.Failure = c.SetupFailure
+	}
+	return c, err
 }
 
 // FindCluster returns the cluster of that name.
@@ -90,6 +96,11 @@ func (s *Store) UpdateCluster(ctx context.Context, name string, change muster.Cl
 			return nil
 		}
 		c.Version++
+		if change.Setup != nil || change.Health != nil || change.Size != nil { // nodes may be made ready by now
+			if _, err := t.exec(ctx, `UPDATE clusters SET setup_failure = '' WHERE name = ?`, name); err != nil {
+				return err
+			}
+		}
 		if _, err := t.exec(ctx, `UPDATE clusters SET version = ?, settings = ?, paused = ? WHERE name = ?`, c.Version, toJSON(c.ClusterSettings), c.Paused, name); err != nil {
 			return err
 		}
@@ -146,6 +157,11 @@ func (t *tx) checkWorkspaces(ctx context.Context, names []string) error {
 
 // dropCluster takes a cluster out of sight. Its node pool may be another's.
 func (t *tx) dropCluster(ctx context.Context, name string) error {
+	for _, table := range []string{"node_health", "cluster_secrets"} {
+		if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE cluster = ?`, name); err != nil {
+			return err
+		}
+	}
 	_, err := t.exec(ctx, `UPDATE clusters SET deleted_at = ?, node_pool = '~' || name WHERE name = ? AND deleting = 1
 		AND NOT EXISTS (SELECT 1 FROM runs WHERE cluster = clusters.name AND ended_at = 0)`, micros(t.now), name)
 	return err

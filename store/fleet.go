@@ -13,9 +13,9 @@ import (
 // listNodes reads what is remembered of nodes, by id.
 func (s *Store) listNodes(ctx context.Context) (map[string]muster.NodeRecord, error) {
 	all, err := collect(ctx, s.read, func(row scanner) (n muster.NodeRecord, err error) {
-		err = row.Scan(&n.ID, &n.Cluster, &n.Name, &n.Leave, &n.Reason, timeCol{&n.LeaveAt}, timeCol{&n.IdleSince}, timeCol{&n.AwaySince}, &n.Fate, timeCol{&n.EvictAt})
+		err = row.Scan(&n.ID, &n.Cluster, &n.Name, &n.Leave, &n.Reason, timeCol{&n.LeaveAt}, timeCol{&n.IdleSince}, timeCol{&n.AwaySince}, &n.Fate, timeCol{&n.EvictAt}, timeCol{&n.CameAt})
 		return n, err
-	}, `SELECT id, cluster, name, leave, reason, leave_at, idle_since, away_since, fate, evict_at FROM nodes`)
+	}, `SELECT id, cluster, name, leave, reason, leave_at, idle_since, away_since, fate, evict_at, came_at FROM nodes`)
 	byID := make(map[string]muster.NodeRecord, len(all))
 	for _, n := range all {
 		byID[n.ID] = n
@@ -73,6 +73,32 @@ func (s *Store) EvictNodes(ctx context.Context, cluster string, ids []string, at
 	return names, err
 }
 
+// TakeNodes announces the losses of a drill that goes on.
+func (g *ledger) TakeNodes(ctx context.Context, cluster string, ids []string, at time.Time) error {
+	_, err := g.EvictNodes(ctx, cluster, ids, at, muster.Origin{Actor: scheduler})
+	return err
+}
+
+// SetDrill begins a drill that goes on, or ends it with nil.
+func (s *Store) SetDrill(ctx context.Context, cluster string, d *muster.Drill, by muster.Origin) error {
+	return s.inTx(ctx, "set drill", func(t *tx) error {
+		c, err := findCluster(ctx, t, cluster)
+		if err != nil {
+			return err
+		}
+		text, message := "", "the drill is over"
+		if d != nil {
+			text, message = toJSON(d), fmt.Sprintf("a drill begins: %g %% of its nodes are taken in an hour, %s after they are told", d.PerHour*100, d.Notice)
+		} else if c.Drill == nil {
+			return nil
+		}
+		if _, err := t.exec(ctx, `UPDATE clusters SET drill = ? WHERE name = ?`, text, cluster); err != nil {
+			return err
+		}
+		return t.clusterEvent(ctx, cluster, muster.Event{Kind: muster.EventCluster, Message: message, Actor: by.Actor, RequestID: by.RequestID})
+	})
+}
+
 // ListLeaving returns the machines of a cluster that may be taken, by name.
 func (s *Store) ListLeaving(ctx context.Context, cluster string) ([]string, error) {
 	return collect(ctx, s.read, func(row scanner) (name string, err error) {
@@ -113,9 +139,9 @@ func (t *tx) keepNodes(ctx context.Context, nodes []muster.NodeRecord) error {
 		if err := t.QueryRowContext(ctx, `SELECT coalesce((SELECT leave FROM nodes WHERE id = ?1), ''), EXISTS (SELECT 1 FROM nodes WHERE id = ?1)`, n.ID).Scan(&before, &known); err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, `INSERT INTO nodes (id, cluster, name, leave, reason, leave_at, idle_since, away_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		if _, err := t.exec(ctx, `INSERT INTO nodes (id, cluster, name, leave, reason, leave_at, idle_since, away_since, came_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET leave = excluded.leave, reason = excluded.reason, leave_at = excluded.leave_at, idle_since = excluded.idle_since, away_since = excluded.away_since`,
-			n.ID, n.Cluster, n.Name, n.Leave, n.Reason, micros(n.LeaveAt), micros(n.IdleSince), micros(n.AwaySince)); err != nil {
+			n.ID, n.Cluster, n.Name, n.Leave, n.Reason, micros(n.LeaveAt), micros(n.IdleSince), micros(n.AwaySince), micros(t.now)); err != nil {
 			return err
 		}
 		message := ""

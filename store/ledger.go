@@ -43,6 +43,9 @@ func (g *ledger) Backlog(ctx context.Context) (*muster.Backlog, error) {
 	for _, w := range rows {
 		b.Waiting[w.cluster] = append(b.Waiting[w.cluster], w.Waiting)
 	}
+	if b.Health, err = g.ListHealth(ctx); err != nil {
+		return nil, fmt.Errorf("read backlog: %w", err)
+	}
 	if b.Nodes, err = g.listNodes(ctx); err != nil {
 		return nil, fmt.Errorf("read backlog: %w", err)
 	}

@@ -62,6 +62,9 @@ func Start(o Order, stdout, stderr *os.File) (*Process, error) {
 	return p, nil
 }
 
+// PID returns the command's process id.
+func (p *Process) PID() int { return p.pid }
+
 // begin gives the order and hears that the command was started.
 func (p *Process) begin(o Order, events *bufio.Reader) error {
 	line, err := json.Marshal(o)

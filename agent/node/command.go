@@ -121,7 +121,7 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // meant for it, then Muster's variables, then the command's own, which win.
 func (a *agent) environment(c *command, dir string) (list []string) {
 	vars := map[string]string{"LANG": "C.UTF-8", "PATH": defaultPath, "HOME": dir, "USER": c.account.Name, "LOGNAME": c.account.Name,
-		"MUSTER_CLUSTER": a.config.cluster, muster.AgentNodeVar: a.config.NodeID, nodeNameVar: a.config.name, muster.AgentDirVar: a.config.Dir}
+		"MUSTER_CLUSTER": a.config.cluster, muster.AgentNodeVar: a.config.NodeID, muster.AgentNodeNameVar: a.config.name, muster.AgentDirVar: a.config.Dir}
 	for _, pair := range os.Environ() {
 		if name, value, _ := strings.Cut(pair, "="); passed.MatchString(name) {
 			vars[name] = value

@@ -9,9 +9,6 @@ import (
 	"github.com/muster-ml/muster/agent/host"
 )
 
-// nodeNameVar tells the node's name, the agent and what it executes.
-const nodeNameVar = "MUSTER_NODE_NAME"
-
 // config says where the agent is.
 type config struct {
 	host.Place
@@ -47,7 +44,7 @@ func readConfig() (*config, error) {
 			WithCure("muster-agent node is called by Nomad, from a job that Muster registered")
 	}
 	hostname, _ := os.Hostname()
-	c.name = cmp.Or(host.Variable(nodeNameVar), hostname, c.NodeID)
+	c.name = cmp.Or(host.Variable(muster.AgentNodeNameVar), hostname, c.NodeID)
 	c.boot, err = host.Boot()
 	return c, err
 }

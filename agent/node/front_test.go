@@ -325,7 +325,7 @@ func (f *front) start(as who, env ...string) *started {
 	must(f.t, os.WriteFile(filepath.Join(f.secrets, "nomad_muster.jwt"), []byte("token\n"), 0o644))
 	a := &started{Cmd: exec.Command(f.exe, "node"), t: f.t, done: make(chan struct{})}
 	a.Env = append([]string{"PATH=" + os.Getenv("PATH"), "NOMAD_SECRETS_DIR=" + f.secrets, "NOMAD_TOKEN=secret", "NOMAD_META_" + muster.ClusterMeta + "=pool", "NOMAD_ALLOC_ID=0123abcd",
-		muster.AgentServersVar + "=http://" + f.addr, muster.AgentDirVar + "=" + f.musterDir(as), muster.AgentNodeVar + "=node1", nodeNameVar + "=n1",
+		muster.AgentServersVar + "=http://" + f.addr, muster.AgentDirVar + "=" + f.musterDir(as), muster.AgentNodeVar + "=node1", muster.AgentNodeNameVar + "=n1",
 		muster.AgentBootVar + "=${meta.muster_boot}", paceVar + "=50ms"}, env...)
 	a.Stderr = &a.said
 	if as.uid != uint32(os.Geteuid()) {

@@ -131,6 +131,9 @@ func (a *agent) sweep(ctx context.Context) {
 // time it is at the server.
 func (a *agent) report(ctx context.Context, r muster.NodeReport, hold time.Duration) (*muster.NodeOrders, error) {
 	r.WaitSeconds = int(hold / time.Second)
+	if orders, _ := a.newest(); orders != nil {
+		r.Heard = orders.Version
+	}
 	began := time.Now()
 	o, err := a.client.ReportNode(ctx, &r)
 	if now := time.Now(); err == nil && !o.Now.IsZero() && now.Sub(began) < time.Second {

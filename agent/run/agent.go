@@ -42,7 +42,9 @@ type agent struct {
 	saved      *checkpoint
 	shipping   sync.WaitGroup // logs and metrics
 	unshipped  atomic.Pointer[failure]
-	hurried    atomic.Bool // Nomad has signalled, and kills soon
+	stopping   atomic.Pointer[muster.StopReason] // why the server wants it to end
+	hurried    atomic.Bool                       // Nomad has signalled, and kills soon
+	unfit      *failure                          // why nothing can be done on this node
 }
 
 // Execute is the command "run".
@@ -130,17 +132,27 @@ func (a *agent) claim(ctx context.Context) error {
 		return err
 	}
 	q := &muster.ClaimRequest{BootID: boot, Version: muster.Version, Notes: a.notes}
-	err = ship.Retry(ctx, func(ctx context.Context) (err error) {
-		once, stop := context.WithTimeout(ctx, claimLimit)
-		defer stop()
-		a.assignment, err = a.client.Claim(once, q)
-		return err
-	})
-	if err != nil {
-		return err
+	// The answer is held back while the node is made ready, and asked for again.
+	for a.assignment == nil || a.assignment.Waits != "" {
+		if err := ship.Retry(ctx, func(ctx context.Context) (err error) {
+			once, stop := context.WithTimeout(ctx, claimLimit)
+			defer stop()
+			a.assignment, err = a.client.Claim(once, q)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	if runAs := a.assignment.RunAs; runAs != "" && a.config.image == "" {
+		if a.user, err = host.FindAccount(runAs); err != nil {
+			a.unfit = failed(muster.FaultPlatform, "%v", err)
+		}
 	}
 	a.reporter = newReporter(a.client, a.assignment, a.config.fence)
-	a.reporter.onStop = func(why muster.StopReason) { a.stop(failed(muster.FaultStopped, "stopped: %s", why)) }
+	a.reporter.onStop = func(why muster.StopReason) {
+		a.stopping.Store(&why)
+		a.stop(failed(muster.FaultStopped, "stopped: %s", why))
+	}
 	a.reporter.onGo = sync.OnceFunc(func() { close(a.peers) })
 	a.reporter.onOver = func(err error) { a.end(fmt.Errorf("%w: %w", errOver, err)) }
 	return nil
@@ -148,6 +160,9 @@ func (a *agent) claim(ctx context.Context) error {
 
 // instance does all that is to be done between claim and last report.
 func (a *agent) instance(life, work context.Context) *muster.Result {
+	if a.unfit != nil {
+		return resultOf(a.unfit)
+	}
 	if err := a.settle(); err != nil {
 		return resultOf(err)
 	}

@@ -57,7 +57,8 @@ func (a *agent) command(life, work context.Context) *muster.Result {
 	memory := findMemoryLimit(a.config.image != "")
 	a.reporter.enter(muster.PhaseCommand)
 	p, err := host.Start(o, stdout, stderr)
-	_, _ = stdout.Close(), stderr.Close()
+	_ = stdout.Close()
+	defer stderr.Close() // for what a checkpoint command writes
 	if err != nil {
 		_ = file.Close()
 		if errors.Is(err, host.ErrTooLong) {
@@ -71,7 +72,7 @@ func (a *agent) command(life, work context.Context) *muster.Result {
 	})
 	a.shipping.Go(func() { a.saved.keep(life, p.Ended()) })
 	a.shipping.Go(func() { a.renewToken(token, p.Ended()) })
-	early := a.await(life, work, p)
+	early := a.await(life, work, p, func(allowed time.Duration) { a.saveNow(life, p, o, stderr, allowed) })
 	return a.result(p, early, memory)
 }
 
@@ -170,8 +171,8 @@ func (a *agent) keepShipping(what string, f func() error) {
 }
 
 // await waits for the command's end. It returns why the command had to be ended
-// before, if it had.
-func (a *agent) await(life, work context.Context, p *host.Process) *failure {
+// before, if it had. Where the node is taken from the run, save comes first.
+func (a *agent) await(life, work context.Context, p *host.Process, save func(allowed time.Duration)) *failure {
 	limit := time.NewTimer(time.Duration(a.spec().Timeout))
 	defer limit.Stop()
 	var why error
@@ -184,13 +185,16 @@ func (a *agent) await(life, work context.Context, p *host.Process) *failure {
 		why = failed(muster.FaultTimeout, "the time limit of %s was reached", a.spec().Timeout)
 	}
 	if life.Err() == nil {
-		p.Signal(syscall.SIGTERM)
 		allowed := time.Duration(a.spec().Grace)
 		if a.hurried.Load() {
 			allowed = min(allowed, nomadGrace)
 		}
 		grace := time.NewTimer(allowed)
 		defer grace.Stop()
+		if a.spec().Checkpoint != "" && a.taken() {
+			save(allowed)
+		}
+		p.Signal(syscall.SIGTERM)
 		select {
 		case <-p.Ended():
 		case <-life.Done():

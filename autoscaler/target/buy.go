@@ -94,7 +94,8 @@ const coreMHz = 1000
 func specOf(s *muster.Scaling, settings autoscaler.Settings) (engines.MachineSpec, error) {
 	name := s.Cluster + "-" + muster.RandomID(3)
 	spec := engines.MachineSpec{Group: s.Cluster, Name: name, Program: settings.Program, Servers: strings.Split(settings.Servers, ","), Consul: settings.Consul,
-		Pool: s.NodePool, MHz: s.Size.Cores * coreMHz, MiB: int(s.Size.MiB), Reserved: int(s.Size.Reserve),
+		// The node's agent has room of its own: a size promises what runs get.
+		Pool: s.NodePool, MHz: s.Size.Cores*coreMHz + int(muster.NodeAgentNeed.MHz.Units()), MiB: int(s.Size.MiB + muster.NodeAgentNeed.MiB.Units()), Reserved: int(s.Size.Reserve),
 		Meta: map[string]string{"muster_cluster": s.Cluster, "muster_machine": name}}
 	if len(s.Size.Devices) == 0 {
 		return spec, nil

@@ -23,8 +23,8 @@ func TestGrowAndShrink(t *testing.T) {
 	names := l.reach(t, 2)
 	for _, name := range names {
 		n := l.node(t, name)
-		if !strings.HasPrefix(name, "c-") || n.Status != "ready" || n.NodePool != "pool-c" || n.NodeResources.Cpu.CpuShares != 2000 ||
-			n.NodeResources.Memory.MemoryMB != 512 || n.ReservedResources.Memory.MemoryMB != 128 {
+		if !strings.HasPrefix(name, "c-") || n.Status != "ready" || n.NodePool != "pool-c" || n.NodeResources.Cpu.CpuShares != 2050 ||
+			n.NodeResources.Memory.MemoryMB != 576 || n.ReservedResources.Memory.MemoryMB != 128 {
 			t.Errorf("node %+v", n)
 		}
 		if n.Meta["muster_cluster"] != "c" || n.Meta["muster_machine"] != name || n.Meta["muster_boot"] == "" || n.Meta["muster_dir"] == "" {

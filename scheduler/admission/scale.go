@@ -24,6 +24,7 @@ type plan struct {
 	*cluster
 	nodes []node          // those that there are, then those to buy
 	here  int             // how many of nodes there are
+	held  int             // more that are there, take no run and stay
 	used  map[string]bool // nodes that somebody waits for, by id
 	rooms int             // runs that find room on them
 	full  string          // why the next run does not
@@ -61,9 +62,14 @@ func (c *cluster) offer() muster.Resources {
 func newPlan(c *cluster) *plan {
 	p := &plan{cluster: c, used: map[string]bool{}}
 	for _, n := range c.nodes {
+		if n.Held && !n.Leaving {
+			p.held++
+			continue
+		}
 		if n.Leaving || !n.Ready && !n.Coming {
 			continue
 		}
+		n.free = n.free.Add(n.Ending)
 		if n.Coming {
 			n.free = n.Size.Resources
 		}
@@ -75,11 +81,26 @@ func newPlan(c *cluster) *plan {
 
 // decide says how many nodes the cluster shall have.
 func (p *plan) decide() {
-	nodes := max(len(p.nodes), p.in.Scale.Min)
+	nodes := max(len(p.nodes), min(p.in.Scale.Min, p.in.Scale.Max-p.held))
 	if p.in.Paused {
 		nodes = p.here
 	}
-	p.out.Scales = append(p.out.Scales, muster.Scale{Cluster: p.in.Name, Nodes: nodes, Reason: p.reason(nodes), Spare: p.spare(nodes)})
+	p.out.Scales = append(p.out.Scales, muster.Scale{Cluster: p.in.Name, Nodes: nodes + p.held, Reason: p.reason(nodes), Spare: p.spare(nodes)})
+	p.out.Scales[len(p.out.Scales)-1].Over = p.over(p.here - len(p.out.Scales[len(p.out.Scales)-1].Spare) - p.in.Scale.Max)
+}
+
+// over lists nodes in use from which runs are to go, as many as there are above
+// the cluster's max: those with least on them.
+func (p *plan) over(many int) (ids []string) {
+	if p.in.Paused || !p.in.Scale.Shrinks || many <= 0 {
+		return nil
+	}
+	used := slices.DeleteFunc(p.ready(), func(n node) bool { return n.Empty() && !n.taken })
+	slices.SortFunc(used, func(a, b node) int { return cmp.Or(cmp.Compare(a.Used.MHz, b.Used.MHz), cmp.Compare(a.ID, b.ID)) })
+	for _, n := range used[:min(many, len(used))] {
+		ids = append(ids, n.ID)
+	}
+	return ids
 }
 
 // served is what a plan does for a run.
@@ -108,7 +129,7 @@ func (p *plan) serve(u unmet) served {
 			p.used[place.ID] = true
 		}
 	}
-	if more > 0 && len(p.nodes)+more > p.in.Scale.Max {
+	if more > 0 && len(p.nodes)+p.held+more > p.in.Scale.Max {
 		p.full = fmt.Sprintf("%d more would be needed, and its max is %d", more, p.in.Scale.Max)
 		return servedNobody
 	}

@@ -28,6 +28,10 @@ func idle(name string, since time.Duration) muster.NodeSnapshot {
 func TestScale(t *testing.T) {
 	busy := idle("busy", 0)
 	busy.Used, busy.IdleSince = resources(4000, 4096, 0), time.Time{}
+	ending := busy
+	ending.Ending = busy.Used
+	held := idle("held", time.Hour)
+	held.Ready, held.Held = false, true
 	coming := idle("coming", 0)
 	coming.Ready, coming.Coming = false, true
 	leaving := idle("leaving", time.Hour)
@@ -52,6 +56,11 @@ func TestScale(t *testing.T) {
 		"larger than its size":           {growing(0, 2, nil, muster.Waiting{Groups: part(1, 1, 5000, 0)}), 0, nil, "x1"},
 		"two parts on one new node":      {growing(0, 4, nil, muster.Waiting{Groups: part(1, 2, 100, 0)}, muster.Waiting{Groups: part(1, 2, 100, 0)}), 1, nil, "-1 scaling | -2 scaling"},
 		"it comes already":               {growing(0, 4, []muster.NodeSnapshot{coming}, run(1)), 1, nil, "-1 scaling"},
+		"room that is free in a moment":  {growing(0, 4, []muster.NodeSnapshot{ending}, run(1)), 1, nil, "-1 capacity"},
+		"beside one out of service":      {growing(0, 2, []muster.NodeSnapshot{held}, run(1)), 2, nil, "-1 scaling"},
+		"min beside one out of service":  {growing(1, 2, []muster.NodeSnapshot{held}), 2, nil, ""},
+		"no more than max beside it":     {growing(1, 1, []muster.NodeSnapshot{held}), 1, nil, ""},
+		"one out of service counts":      {growing(0, 1, []muster.NodeSnapshot{held}, run(1)), 1, nil, "-1 no nodes"},
 		"min stays":                      {growing(2, 4, []muster.NodeSnapshot{idle("a", time.Hour), idle("b", 2*time.Hour), idle("c", 3*time.Hour)}), 3, []string{"c"}, ""},
 		"min is bought":                  {growing(2, 4, nil), 2, nil, ""},
 		"idle for long enough":           {growing(0, 4, []muster.NodeSnapshot{idle("a", time.Minute), idle("b", 59*time.Second)}), 2, []string{"a"}, ""},
@@ -64,6 +73,50 @@ func TestScale(t *testing.T) {
 		d := Decide(c.s)
 		if got := d.Scales[0]; got.Nodes != c.nodes || !slices.Equal(got.Spare, c.spare) || summary(d) != c.waits || got.Reason == "" {
 			t.Errorf("%s: %q, %+v", name, summary(d), got)
+		}
+	}
+}
+
+// TestOver holds which nodes in use are emptied of a cluster that may have fewer
+// now: as many as are too many, those with least on them, and none where runs go
+// on to their end.
+func TestOver(t *testing.T) {
+	busy := func(name string, mhz int64) muster.NodeSnapshot {
+		n := idle(name, 0)
+		n.Used, n.IdleSince = resources(mhz, 100, 0), time.Time{}
+		return n
+	}
+	nodes := []muster.NodeSnapshot{busy("a", 3000), busy("b", 1000), idle("c", time.Second), busy("d", 2000)}
+	for most, want := range map[int][]string{4: nil, 3: nil, 2: {"b"}, 1: {"b", "d"}} {
+		for _, shrinks := range []bool{true, false} {
+			s := growing(0, most, nodes)
+			s.Clusters[0].Scale.Shrinks = shrinks
+			if !shrinks {
+				want = nil
+			}
+			if got := Decide(s).Scales[0].Over; !slices.Equal(got, want) {
+				t.Errorf("at most %d, shrinks %v: %v, want %v", most, shrinks, got, want)
+			}
+		}
+	}
+}
+
+// TestNeverBought holds that what a run asks too much is told by what a node to
+// come offers, whether there is one or not.
+func TestNeverBought(t *testing.T) {
+	for _, nodes := range [][]muster.NodeSnapshot{nil, {idle("a", 0)}} {
+		for _, c := range []struct {
+			groups []muster.Group
+			want   string
+		}{
+			{part(1, 1, 5000, 0), "it can never start: an instance asks for 1 core (1000 MHz) and 5000 MiB, and a node of cluster c has 4 cores (4000 MHz) and 4096 MiB"},
+			{part(1, 1, 100, 1), "it can never start: an instance asks for 1 core (1000 MHz) and 100 MiB and 1 gpu, and a node of cluster c has 4 cores (4000 MHz) and 4096 MiB, and has no gpu"},
+			{whole(3), "it can never start: it asks for 3 instances, each on a node of its own, and cluster c may have 2 nodes at the most"},
+		} {
+			d := Decide(growing(0, 2, nodes, muster.Waiting{Groups: c.groups}))
+			if len(d.Refusals) != 1 || d.Refusals[0].Reason != c.want {
+				t.Errorf("with %d nodes: %+v, want %s", len(nodes), d, c.want)
+			}
 		}
 	}
 }

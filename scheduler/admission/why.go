@@ -103,12 +103,11 @@ func found(places []*node) int {
 
 // never says, with numbers, why a run can never start on the cluster.
 func (c *cluster) never(asks []ask) string {
+	if c.in.Scale != nil {
+		return c.neverBought(asks)
+	}
 	if len(asks) > len(c.nodes) {
-		nodes := "nodes"
-		if len(c.nodes) == 1 {
-			nodes = "node"
-		}
-		return fmt.Sprintf("it can never start: it asks for %d instances, each on a node of its own, and cluster %s has %d %s", len(asks), c.in.Name, len(c.nodes), nodes)
+		return fmt.Sprintf("it can never start: it asks for %s, each on a node of its own, and cluster %s has %s", muster.Counted(len(asks), "instance"), c.in.Name, muster.Counted(len(c.nodes), "node"))
 	}
 	places := c.match(asks, ever)
 	need := asks[max(slices.Index(places, nil), 0)].need
@@ -129,6 +128,21 @@ func (c *cluster) never(asks []ask) string {
 		has += ", and has no " + need.Devices[0].Type
 	}
 	return fmt.Sprintf("%s, and the largest node of cluster %s, %s, has %s", text, c.in.Name, name, has)
+}
+
+// neverBought says so of a cluster whose nodes come: what a new one would offer
+// tells.
+func (c *cluster) neverBought(asks []ask) string {
+	if most := c.in.Scale.Max; len(asks) > most {
+		return fmt.Sprintf("it can never start: it asks for %s, each on a node of its own, and cluster %s may have %s at the most", muster.Counted(len(asks), "instance"), c.in.Name, muster.Counted(most, "node"))
+	}
+	need := asks[max(0, slices.IndexFunc(asks, func(a ask) bool { return !c.offers(a) }))].need
+	offer := muster.Allocatable{Cores: c.in.Scale.Offer.Cores, Resources: c.offer()}
+	has := amounts(offer.Resources, offer)
+	if len(need.Devices) > 0 && len(offer.Devices) == 0 {
+		has += ", and has no " + need.Devices[0].Type
+	}
+	return fmt.Sprintf("it can never start: an instance asks for %s, and a node of cluster %s has %s", amounts(need, c.size), c.in.Name, has)
 }
 
 // amounts puts resources into words, cores as the nodes of a size have them.

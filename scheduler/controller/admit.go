@@ -1,9 +1,11 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/muster-ml/muster"
@@ -72,12 +74,12 @@ func nextBackOff(b *muster.Backlog, now time.Time) time.Duration {
 // allocation that was seen counts where it is; an instance whose allocation was
 // not seen yet holds its reservation.
 func Snapshot(s *muster.Sight, b *muster.Backlog, sizes muster.Sizes, now time.Time) *muster.Snapshot {
-	used, foreign := map[string]muster.Resources{}, map[string]muster.Resources{}
-	seen := map[string]bool{} // by child, group and index
+	used, foreign, ending := map[string]muster.Resources{}, map[string]muster.Resources{}, map[string]muster.Resources{}
+	seen := map[string]muster.SeenAlloc{} // by child, group and index
 	for _, a := range s.Allocs {
-		seen[fmt.Sprint(a.JobID, " ", a.Group, " ", a.Index)] = true
+		seen[fmt.Sprint(a.JobID, " ", a.Group, " ", a.Index)] = a
 		switch {
-		case a.Ended():
+		case a.Ended(), a.NodeAgent:
 		case a.Ours:
 			used[a.NodeID] = used[a.NodeID].Add(a.Used)
 		default:
@@ -88,9 +90,21 @@ func Snapshot(s *muster.Sight, b *muster.Backlog, sizes muster.Sizes, now time.T
 	for _, n := range s.Nodes {
 		total[n.ID] = n.Total.Sub(muster.Resources{Devices: n.Unhealthy})
 	}
+	agents := map[string]bool{} // pools whose nodes have an agent
+	for _, c := range b.Clusters {
+		agents[c.NodePool] = c.Prepares()
+	}
+	for _, n := range s.Nodes {
+		if agents[n.Pool] {
+			total[n.ID] = total[n.ID].Sub(muster.NodeAgentNeed)
+		}
+	}
 	for _, l := range b.Live {
 		for _, in := range l.Instances {
-			if l.ChildID != "" && seen[fmt.Sprint(l.ChildID, " ", in.Group, " ", in.GroupIndex)] {
+			if a, was := seen[fmt.Sprint(l.ChildID, " ", in.Group, " ", in.GroupIndex)]; l.ChildID != "" && was {
+				if in.Result != nil && !a.Ended() {
+					ending[a.NodeID] = ending[a.NodeID].Add(a.Used)
+				}
 				continue
 			}
 			group := slices.IndexFunc(l.Groups, func(g muster.Group) bool { return g.Name == in.Group })
@@ -103,14 +117,8 @@ func Snapshot(s *muster.Sight, b *muster.Backlog, sizes muster.Sizes, now time.T
 		cs := muster.ClusterSnapshot{Name: c.Name, Queue: b.Waiting[c.Name], Paused: c.Paused, Scale: scaleOf(c, sizes)}
 		for _, n := range s.Nodes {
 			if n.Pool == c.NodePool {
-				one := muster.NodeSnapshot{ID: n.ID, Name: n.Name, Ready: n.Ready(), Coming: n.Status == "initializing",
-					Size: muster.Allocatable{Cores: n.Cores, Resources: n.Total}, Unhealthy: n.Unhealthy, Engine: n.Engine, Used: used[n.ID], Foreign: foreign[n.ID]}
-				if cs.Scale != nil {
-					kept := b.Nodes[n.ID]
-					one.Leaving, one.IdleSince = kept.Leave != muster.LeaveNot || !kept.EvictAt.IsZero() || kept.Fate != muster.FateHere, kept.IdleSince
-					one.Lacks = one.Size.Lacks(cs.Scale.Offer)
-					one.Ready = one.Ready && !one.Leaving && one.Lacks == ""
-				}
+				one := nodeSnapshot(n, c, cs.Scale, b, now)
+				one.Used, one.Foreign, one.Ending = used[n.ID], foreign[n.ID], ending[n.ID]
 				cs.Nodes = append(cs.Nodes, one)
 			}
 		}
@@ -119,13 +127,44 @@ func Snapshot(s *muster.Sight, b *muster.Backlog, sizes muster.Sizes, now time.T
 	return snapshot
 }
 
+// agentWithin is how long the agent of a node that has come may take to report.
+const agentWithin = 10 * time.Minute
+
+// nodeSnapshot puts together what matters of one node.
+func nodeSnapshot(n muster.SeenNode, c *muster.Cluster, scale *muster.ScaleSnapshot, b *muster.Backlog, now time.Time) muster.NodeSnapshot {
+	one := muster.NodeSnapshot{ID: n.ID, Name: n.Name, Ready: n.Ready(), Coming: n.Status == "initializing",
+		Size: muster.Allocatable{Cores: n.Cores, Resources: n.Total}, Unhealthy: n.Unhealthy, Engine: n.Engine}
+	health, kept := b.Health[n.ID], b.Nodes[n.ID]
+	one.Lacks, one.Held = health.Unfit(), health.Excluded != "" && health.DrainAt.IsZero()
+	if c.Prepares() {
+		one.Size.Resources = one.Size.Sub(muster.NodeAgentNeed)
+		one.Preparing = health.State == muster.HealthPreparing || health.Alloc == ""
+		switch {
+		case one.Lacks != "":
+		case c.OS != "" && n.OS != "" && !strings.EqualFold(n.OS, c.OS):
+			one.Lacks = fmt.Sprintf("its operating system is %s, and its cluster wants %s", n.OS, c.OS)
+		case c.Health != nil && c.Health.Engine && !n.Engine && n.Status == "ready":
+			one.Lacks = "it has no container engine that works, and its cluster wants one"
+		case health.Alloc == "" && !kept.CameAt.IsZero() && now.Sub(kept.CameAt) > agentWithin:
+			one.Lacks = fmt.Sprintf("its agent has not reported within %s", agentWithin)
+		}
+	}
+	if scale != nil {
+		one.Leaving, one.IdleSince = kept.Leave != muster.LeaveNot || !kept.EvictAt.IsZero() || kept.Fate != muster.FateHere, kept.IdleSince
+		one.Lacks = cmp.Or(one.Lacks, one.Size.Lacks(scale.Offer))
+		one.Size.Cores = min(one.Size.Cores, cmp.Or(scale.Offer.Cores, one.Size.Cores)) // of a part of a machine Nomad tells all of the machine's
+	}
+	one.Ready = one.Ready && !one.Leaving && one.Lacks == ""
+	return one
+}
+
 // scaleOf returns what matters for a cluster's number of nodes, nil where nodes
 // just exist. Of a size that is not in the catalogue any more nothing is bought.
 func scaleOf(c *muster.Cluster, sizes muster.Sizes) *muster.ScaleSnapshot {
 	if !c.Provider.Elastic() {
 		return nil
 	}
-	s := &muster.ScaleSnapshot{Min: c.Min, Max: c.Max, Idle: time.Duration(c.Idle), Failure: c.Failure}
+	s := &muster.ScaleSnapshot{Min: c.Min, Max: c.Max, Shrinks: c.OnShrink == muster.ShrinkRequeue || c.OnShrink == muster.ShrinkTerminate, Idle: time.Duration(c.Idle), Failure: c.Failure}
 	if size, err := sizes.Find(c.Size); err == nil {
 		s.Offer = size.Allocatable()
 	}

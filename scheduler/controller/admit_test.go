@@ -32,3 +32,32 @@ func TestUnwellNodes(t *testing.T) {
 		}
 	}
 }
+
+// TestRoomOfWhatHasEnded holds that the room of an instance whose command has ended
+// is known to be free in a moment, and that of one that goes on is not.
+func TestRoomOfWhatHasEnded(t *testing.T) {
+	used := muster.Resources{MHz: muster.Whole(500), MiB: muster.Whole(500)}
+	s := &muster.Sight{Nodes: []muster.SeenNode{{ID: "n", Name: "n", Pool: "pool", Status: "ready", Eligible: true}},
+		Allocs: []muster.SeenAlloc{{JobID: "child", Ours: true, Group: "main", NodeID: "n", Client: "running", Used: used}}}
+	l := &muster.Launch{ChildID: "child", Groups: []muster.Group{{Name: "main", Count: 1}}, Each: []muster.Resources{used}, Instances: []muster.Instance{{Group: "main", NodeID: "n"}}}
+	b := &muster.Backlog{Clusters: []*muster.Cluster{{Name: "c", NodePool: "pool"}}, Live: []*muster.Launch{l}}
+	for _, result := range []*muster.Result{nil, {}} {
+		l.Instances[0].Result = result
+		n := controller.Snapshot(s, b, nil, time.Now()).Clusters[0].Nodes[0]
+		if n.Used.MHz != used.MHz || (n.Ending.MHz == used.MHz) != (result != nil) {
+			t.Errorf("result %v: %+v", result, n)
+		}
+	}
+}
+
+// TestCoresOfAPart holds that a node that is a part of a machine has the cores of
+// its size, and not all that Nomad tells of the machine.
+func TestCoresOfAPart(t *testing.T) {
+	n := muster.SeenNode{ID: "n", Name: "n", Pool: "pool", Status: "ready", Eligible: true, Cores: muster.Whole(64),
+		Total: muster.Resources{MHz: muster.Whole(1050), MiB: muster.Whole(576), DiskMiB: muster.Whole(100_000)}}
+	c := &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderLocal, ClusterSettings: muster.ClusterSettings{Size: "local.small", Max: 1}}
+	one := controller.Snapshot(&muster.Sight{Nodes: []muster.SeenNode{n}}, &muster.Backlog{Clusters: []*muster.Cluster{c}}, muster.BuiltinSizes(), time.Now()).Clusters[0].Nodes[0]
+	if one.Size.Cores != muster.Whole(1) || one.Size.MHz != muster.Whole(1000) || one.Size.MiB != muster.Whole(512) || !one.Ready || !one.Preparing {
+		t.Errorf("%+v", one)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -47,7 +48,7 @@ func (k *Controller) clusters(ctx context.Context, ledger muster.Ledger) (time.D
 		if at < 0 {
 			continue
 		}
-		f := &fleet{Controller: k, ledger: ledger, cluster: c, scale: scales[at], nodes: snapshot.Clusters[i].Nodes, kept: b.Nodes,
+		f := &fleet{Controller: k, ledger: ledger, cluster: c, scale: scales[at], nodes: snapshot.Clusters[i].Nodes, kept: b.Nodes, health: b.Health,
 			report: b.Machines[c.Name], sight: seen.Sight, launches: launches, now: now}
 		if err := f.turn(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("cluster %s: %w", c.Name, err))
@@ -76,6 +77,7 @@ type fleet struct {
 	scale    muster.Scale
 	nodes    []muster.NodeSnapshot
 	kept     map[string]muster.NodeRecord
+	health   map[string]muster.NodeHealth
 	report   muster.MachineReport
 	sight    *muster.Sight
 	launches map[string]bool // nodes with launches that go on, by id
@@ -90,17 +92,59 @@ func (f *fleet) turn(ctx context.Context) error {
 	if errors.Is(recorded, muster.ErrNotLeader) {
 		return recorded
 	}
+	shrunk := errors.Join(f.shrink(ctx), f.drill(ctx))
 	leaving, left := f.leave(ctx)
 	if err := f.publish(ctx, leaving); err != nil {
-		return errors.Join(recorded, left, err)
+		return errors.Join(recorded, shrunk, left, err)
 	}
 	f.mu.Lock()
 	f.scaled[f.cluster.Name] = true
 	f.mu.Unlock()
 	if f.cluster.Deleting && len(f.report.Machines) == 0 && !slices.ContainsFunc(f.nodes, func(n muster.NodeSnapshot) bool { return !f.down(n.ID) }) {
-		return errors.Join(recorded, left, f.ledger.DropCluster(ctx, f.cluster.Name))
+		return errors.Join(recorded, shrunk, left, f.ledger.DropCluster(ctx, f.cluster.Name))
 	}
-	return errors.Join(recorded, left)
+	return errors.Join(recorded, shrunk, left)
+}
+
+// shrink takes runs from the nodes above the cluster's max, where it is not to
+// wait for them.
+func (f *fleet) shrink(ctx context.Context) error {
+	var over []muster.NodeRecord
+	for _, id := range f.scale.Over {
+		if r := f.kept[id]; r.ID != "" {
+			over = append(over, r)
+		}
+	}
+	if len(over) == 0 {
+		return nil
+	}
+	defer f.ring("nodes", "track")
+	why := fmt.Sprintf("its cluster may have %s now", muster.Counted(f.cluster.Max, "node"))
+	return f.ledger.DrainNodes(ctx, over, why, f.cluster.OnShrink == muster.ShrinkTerminate)
+}
+
+// drill announces the losses of a drill that goes on: of each node in service by
+// chance, as many in an hour as it says.
+func (f *fleet) drill(ctx context.Context) error {
+	d := f.cluster.Drill
+	f.mu.Lock()
+	last := f.drilled[f.cluster.Name]
+	f.drilled[f.cluster.Name] = f.now
+	f.mu.Unlock()
+	if d == nil || last.IsZero() || !f.tells() {
+		return nil
+	}
+	chance := d.PerHour * min(f.now.Sub(last), time.Minute).Hours()
+	var ids []string
+	for i := range f.nodes {
+		if n := &f.nodes[i]; n.Ready && rand.Float64() < chance {
+			ids = append(ids, n.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	return f.ledger.TakeNodes(ctx, f.cluster.Name, ids, f.now.Add(time.Duration(d.Notice)))
 }
 
 // publish writes the number together with the nodes that leave for it. A provider
@@ -142,7 +186,7 @@ func (f *fleet) down(nodeID string) bool {
 
 // changes reports whether time alone may change something.
 func (f *fleet) changes() bool {
-	return f.cluster.Deleting || slices.ContainsFunc(f.nodes, func(n muster.NodeSnapshot) bool {
+	return f.cluster.Deleting || f.cluster.Drill != nil || slices.ContainsFunc(f.nodes, func(n muster.NodeSnapshot) bool {
 		r := f.kept[n.ID]
 		return r.Leave != muster.LeaveNot || !r.AwaySince.IsZero() || !r.IdleSince.IsZero() && f.scale.Nodes > f.cluster.Min
 	})
@@ -190,7 +234,7 @@ func (f *fleet) step(ctx context.Context, n *muster.NodeSnapshot) (muster.NodeRe
 	before := f.kept[n.ID]
 	after := before
 	after.ID, after.Cluster, after.Name = n.ID, f.cluster.Name, n.Name
-	after.IdleSince = since(n.Empty(), before.IdleSince, f.now)
+	after.IdleSince = since(n.Empty() && !n.Preparing, before.IdleSince, f.now)
 	if !n.Leaving {
 		after.AwaySince = since(!n.Ready && !n.Coming, before.AwaySince, f.now)
 	}
@@ -206,7 +250,7 @@ func (f *fleet) step(ctx context.Context, n *muster.NodeSnapshot) (muster.NodeRe
 	case before.Leave == muster.LeaveGoing && waited > within:
 		after.Leave, after.LeaveAt, after.Reason = muster.LeaveMarked, f.now, "its provider did not take it"
 	case before.Leave == muster.LeaveMarked && waited > lastUse:
-		if err := f.Engine.SetEligible(ctx, n.ID, true); err != nil {
+		if err := f.Engine.SetEligible(ctx, n.ID, !f.health[n.ID].Closed); err != nil {
 			return before, err
 		}
 		after.Leave, after.LeaveAt = muster.LeaveNot, time.Time{}
@@ -240,13 +284,17 @@ func (f *fleet) vanished(n *muster.NodeSnapshot) bool {
 func (f *fleet) mayGo(n *muster.NodeSnapshot) string {
 	r := f.kept[n.ID]
 	switch {
-	case r.ID == "" || r.Leave != muster.LeaveNot || !r.EvictAt.IsZero() || r.Fate != muster.FateHere:
+	case r.ID == "" || r.Leave != muster.LeaveNot || !r.EvictAt.IsZero() || r.Fate != muster.FateHere || n.Held && !f.cluster.Deleting:
 		return ""
 	case slices.Contains(f.scale.Spare, n.ID):
 		return fmt.Sprintf("idle for %s", f.now.Sub(n.IdleSince).Round(time.Second))
 	case !f.tells():
 		if len(f.scale.Spare) > 0 && n.Ready && n.Empty() {
 			return "its provider chooses among the empty nodes"
+		}
+	case !f.health[n.ID].DrainAt.IsZero():
+		if n.Empty() {
+			return "it was drained"
 		}
 	case !r.AwaySince.IsZero() && n.Empty() && f.now.Sub(r.AwaySince) > usableAgain:
 		return "it cannot take runs: " + unusable(n)
@@ -276,7 +324,7 @@ func (f *fleet) leave(ctx context.Context) (leaving []muster.NodeRecord, err err
 	for _, r := range marked {
 		free, err := f.free(ctx, r.ID)
 		if err == nil && !free {
-			err = f.Engine.SetEligible(ctx, r.ID, true)
+			err = f.Engine.SetEligible(ctx, r.ID, !f.health[r.ID].Closed)
 		}
 		switch {
 		case err != nil: // the mark is taken back later

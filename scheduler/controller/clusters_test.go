@@ -13,6 +13,8 @@ func elastic(l *lab) {
 	l.ledger.cluster = muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderLocal,
 		ClusterSettings: muster.ClusterSettings{Size: "local.small", Max: 3, Idle: muster.Seconds(60)}}
 	l.engine.sight.Nodes[0].Total.DiskMiB = muster.Whole(10_000)
+	l.engine.sight.Nodes[0].Total = l.engine.sight.Nodes[0].Total.Add(muster.NodeAgentNeed)
+	l.ledger.health = map[string]muster.NodeHealth{"n": {NodeID: "n", Cluster: "c", Name: "node", Alloc: "a", State: muster.HealthReady}}
 }
 
 // kept returns what is remembered of the node, and what is wanted.
@@ -55,6 +57,57 @@ func TestIdleNodeLeaves(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestShrink holds that a node in use above a cluster's max is emptied where runs
+// are not to keep it, and leaves once it is empty, without the time of an idle
+// one.
+func TestShrink(t *testing.T) {
+	bubble(t, 0, func(l *lab) {
+		elastic(l)
+		l.ledger.cluster.OnShrink = muster.ShrinkRequeue
+		l.run()
+		l.after(2*time.Second, func() {
+			if len(l.ledger.live) != 1 || !l.ledger.health["n"].DrainAt.IsZero() {
+				t.Errorf("at first %+v", l.ledger.health)
+			}
+			l.ledger.cluster.Max = 0
+		})
+		l.Wake()
+		l.after(3*time.Second, func() {
+			if l.ledger.live[0].Launch.Stop != muster.StopDrain || l.ledger.health["n"].DrainAt.IsZero() {
+				t.Fatalf("its run is not told to stop: %+v", l.ledger.live[0].Launch)
+			}
+			l.engine.sight.Allocs[0].Client = "complete"
+		})
+		l.Wake()
+		l.after(3*time.Second, func() {
+			if n, _ := l.kept(); n.Leave != muster.LeaveGoing || n.Reason != "it was drained" {
+				t.Errorf("it stays: %+v", n)
+			}
+		})
+	}, part("a", 1))
+}
+
+// TestDrill holds that a drill takes about as many nodes as it says.
+func TestDrill(t *testing.T) {
+	taken := 0
+	for range 60 {
+		bubble(t, 0, func(l *lab) {
+			elastic(l)
+			l.ledger.cluster.Min, l.ledger.cluster.Drill = 1, &muster.Drill{PerHour: 0.5, Notice: muster.Seconds(10)}
+			l.run()
+			l.after(time.Hour, func() {
+				if n, _ := l.kept(); !n.EvictAt.IsZero() {
+					taken++
+				}
+			})
+		})
+	}
+	// Of a node that is taken half a time an hour 39 in 100 are taken in one.
+	if taken < 8 || taken > 42 {
+		t.Errorf("%d of 60 were taken within an hour", taken)
+	}
 }
 
 // TestPlacedMeanwhile holds that a node on which something is placed while it is
@@ -121,7 +174,7 @@ func TestUnknownIsNoNumber(t *testing.T) {
 func TestTooSmall(t *testing.T) {
 	bubble(t, 0, func(l *lab) {
 		elastic(l)
-		l.engine.sight.Nodes[0].Total.MiB = muster.Whole(400)
+		l.engine.sight.Nodes[0].Total.MiB = muster.Whole(464) // 64 of these are the agent's
 		l.run()
 		l.after(30*time.Second, func() {
 			if n, w := l.kept(); n.AwaySince.IsZero() || n.Leave != muster.LeaveNot || w.Nodes != 0 {

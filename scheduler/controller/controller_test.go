@@ -108,7 +108,7 @@ func TestTold(t *testing.T) {
 		l.after(10*time.Second, func() {
 			mu.Lock()
 			defer mu.Unlock()
-			if decided == 0 || turns["look"] <= failed["look"] || len(turns) != 7 || len(failed) != 1 {
+			if decided == 0 || turns["look"] <= failed["look"] || len(turns) != 8 || len(failed) != 1 {
 				t.Errorf("Nomad is back: turns %v, failed %v, %d decisions", turns, failed, decided)
 			}
 		})

@@ -25,6 +25,7 @@ type fakeEngine struct {
 	stops      []string
 	dropped    []string
 	steps      []string // what was done to nodes
+	jobs       []string // what was done to jobs of node agents
 	onClose    func()   // called with the lock when a node becomes ineligible
 	wake       func()
 	onStop     func() // called before a job is stopped
@@ -41,7 +42,7 @@ func (e *fakeEngine) Look(context.Context) (*muster.Sight, error) {
 		return nil, e.lookErr
 	}
 	s := e.sight
-	s.At, s.Nodes, s.Jobs, s.Allocs = time.Now(), slices.Clone(s.Nodes), slices.Clone(s.Jobs), slices.Clone(s.Allocs)
+	s.At, s.Nodes, s.Jobs, s.Allocs, s.NodeJobs = time.Now(), slices.Clone(s.Nodes), slices.Clone(s.Jobs), slices.Clone(s.Allocs), slices.Clone(s.NodeJobs)
 	return &s, nil
 }
 
@@ -113,6 +114,24 @@ func (e *fakeEngine) SetEligible(_ context.Context, node string, eligible bool) 
 	return nil
 }
 
+func (e *fakeEngine) KeepNodeJob(_ context.Context, c *muster.Cluster, seen *muster.SeenNodeJob) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if seen == nil || seen.Stopped {
+		e.jobs = append(e.jobs, "keep "+c.Name)
+		e.sight.NodeJobs = []muster.SeenNodeJob{{Cluster: c.Name}}
+	}
+	return nil
+}
+
+func (e *fakeEngine) DropNodeJob(_ context.Context, cluster string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.jobs = append(e.jobs, "drop "+cluster)
+	e.sight.NodeJobs = nil
+	return nil
+}
+
 func (e *fakeEngine) Occupied(_ context.Context, node string) (bool, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -144,6 +163,7 @@ type fakeLedger struct {
 	cluster       muster.Cluster
 	clusterGone   bool
 	nodes         map[string]muster.NodeRecord
+	health        map[string]muster.NodeHealth
 	report        *muster.MachineReport
 	samples       []muster.StatSample
 	batches       int // the most samples that came together
@@ -182,7 +202,7 @@ func (g *termLedger) Backlog(context.Context) (*muster.Backlog, error) {
 	err := g.enter()
 	defer g.mu.Unlock()
 	g.turns++
-	b := &muster.Backlog{Clusters: []*muster.Cluster{new(g.cluster)}, Waiting: map[string][]muster.Waiting{}, Nodes: maps.Clone(g.nodes), Machines: map[string]muster.MachineReport{}}
+	b := &muster.Backlog{Clusters: []*muster.Cluster{new(g.cluster)}, Waiting: map[string][]muster.Waiting{}, Nodes: maps.Clone(g.nodes), Health: maps.Clone(g.health), Machines: map[string]muster.MachineReport{}}
 	if g.report != nil {
 		b.Machines["c"] = *g.report
 	}
@@ -242,6 +262,59 @@ func (g *termLedger) ListRecords(context.Context) (map[string]muster.NodeRecord,
 	err := g.enter()
 	defer g.mu.Unlock()
 	return maps.Clone(g.nodes), err
+}
+
+func (g *termLedger) ListClusters(context.Context) ([]*muster.Cluster, error) {
+	err := g.enter()
+	defer g.mu.Unlock()
+	c := g.cluster
+	return []*muster.Cluster{&c}, err
+}
+
+func (g *termLedger) ListHealth(context.Context) (map[string]muster.NodeHealth, error) {
+	err := g.enter()
+	defer g.mu.Unlock()
+	return maps.Clone(g.health), err
+}
+
+func (g *termLedger) CloseNodes(_ context.Context, closed bool, ids ...string) error {
+	err := g.enter()
+	defer g.mu.Unlock()
+	for _, id := range ids {
+		h := g.health[id]
+		h.Closed = closed
+		g.health[id] = h
+	}
+	return err
+}
+
+func (g *termLedger) DrainNodes(_ context.Context, nodes []muster.NodeRecord, _ string, _ bool) error {
+	err := g.enter()
+	defer g.mu.Unlock()
+	for _, n := range nodes {
+		g.health[n.ID] = muster.NodeHealth{NodeID: n.ID, DrainAt: time.Now()}
+	}
+	return err
+}
+
+func (g *termLedger) TakeNodes(_ context.Context, _ string, ids []string, at time.Time) error {
+	err := g.enter()
+	defer g.mu.Unlock()
+	for _, id := range ids {
+		n := g.nodes[id]
+		n.EvictAt = at
+		g.nodes[id] = n
+	}
+	return err
+}
+
+func (g *termLedger) ForgetHealth(_ context.Context, ids []string) error {
+	err := g.enter()
+	defer g.mu.Unlock()
+	for _, id := range ids {
+		delete(g.health, id)
+	}
+	return err
 }
 
 func (g *termLedger) DropCluster(context.Context, string) error {
@@ -330,6 +403,9 @@ func (g *termLedger) Move(_ context.Context, x *muster.Execution, m *muster.Move
 		}
 		if m.ChildID != "" {
 			now.Launch.ChildID, now.Launch.DispatchedAt = m.ChildID, time.Now()
+		}
+		for _, placed := range m.Placed {
+			now.Launch.Instances[placed.Index] = placed
 		}
 		if m.Stop != "" {
 			now.Launch.Stop, now.Launch.StopAt = m.Stop, time.Now()

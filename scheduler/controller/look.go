@@ -26,7 +26,7 @@ func (k *Controller) look(ctx context.Context, _ muster.Ledger) (time.Duration, 
 		return 0, err
 	}
 	k.sight.Store(&sight{Sight: seen})
-	k.ring("track", "admit")
+	k.ring("track", "admit", "nodes")
 	return 0, nil
 }
 

@@ -34,8 +34,12 @@ func (k *Controller) track(ctx context.Context, ledger muster.Ledger) (time.Dura
 		nodes[n.ID] = n
 	}
 	var kept map[string]muster.NodeRecord
+	var health map[string]muster.NodeHealth
 	if len(live) > 0 {
 		if kept, err = ledger.ListRecords(ctx); err != nil {
+			return 0, err
+		}
+		if health, err = ledger.ListHealth(ctx); err != nil {
 			return 0, err
 		}
 	}
@@ -45,7 +49,7 @@ func (k *Controller) track(ctx context.Context, ledger muster.Ledger) (time.Dura
 			k.ring("look")
 			continue
 		}
-		s := &muster.Sighting{Now: time.Now(), Since: k.since, Fence: k.Fence, Nodes: nodes, Kept: kept}
+		s := &muster.Sighting{Now: time.Now(), Since: k.since, Fence: k.Fence, Nodes: nodes, Kept: kept, Health: health}
 		if c := children[childKey{x.Launch.Namespace, x.Launch.ChildID}]; c != nil {
 			s.Job, s.Allocs = c.job, c.allocs
 		}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/jobspecs"
 )
 
 // keys are the public keys of Nomad's workload identities. They are read by one
@@ -81,6 +82,9 @@ func (n *Nomad) Identify(ctx context.Context, token string) (*muster.Allocation,
 			return nil, muster.Errorf(muster.CodeForbidden, "the allocation %s belongs to another installation of Muster", c.Allocation)
 		}
 		a.Launch = job.Meta[muster.LaunchMeta]
+		if cluster := job.Meta[muster.ClusterMeta]; a.ChildID == jobspecs.NodeJobPrefix(n.installation)+cluster && a.Namespace == jobspecs.NodeNamespace(n.installation) {
+			a.Cluster = cluster
+		}
 		if job.DispatchIdempotencyToken != nil {
 			a.Token = *job.DispatchIdempotencyToken
 		}

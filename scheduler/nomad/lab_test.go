@@ -42,7 +42,7 @@ func TestNomad(t *testing.T) {
 	for _, part := range []struct {
 		name string
 		test func(*lab)
-	}{{"Look", look}, {"Dispatch", dispatch}, {"Forgotten", forgotten}, {"StopJob", stopJob}, {"Watch", watch}, {"Identify", identify}, {"Forged", forged}, {"Read", read}, {"Away", away}, {"Silent", silent}} {
+	}{{"Look", look}, {"Dispatch", dispatch}, {"Forgotten", forgotten}, {"StopJob", stopJob}, {"Watch", watch}, {"Identify", identify}, {"NodeJobs", nodeJobs}, {"Forged", forged}, {"Read", read}, {"Away", away}, {"Silent", silent}} {
 		t.Run(part.name, func(t *testing.T) {
 			own := *l
 			own.T = t
@@ -65,7 +65,8 @@ func open(t *testing.T) *lab {
 	})
 	l.api, err = api.NewClient(&api.Config{Address: l.platform.NomadAddr})
 	l.must(err)
-	script := fmt.Sprintf("#!/bin/sh\ncp \"$NOMAD_SECRETS_DIR/nomad_%s.jwt\" '%s/'\"$NOMAD_ALLOC_ID.new\"\nmv '%[2]s/'\"$NOMAD_ALLOC_ID.new\" '%[2]s/'\"$NOMAD_ALLOC_ID\"\nexec sleep 1000\n", muster.IdentityName, l.tokens)
+	script := fmt.Sprintf("#!/bin/sh\ncp \"$NOMAD_SECRETS_DIR/nomad_%s.jwt\" '%s/'\"$NOMAD_ALLOC_ID.new\"\nmv '%[2]s/'\"$NOMAD_ALLOC_ID.new\" '%[2]s/'\"$NOMAD_ALLOC_ID\"\n"+
+		"while [ \"$1\" = node ]; do cp \"$NOMAD_SECRETS_DIR/setup.json\" '%[2]s/secrets.new'; mv '%[2]s/secrets.new' '%[2]s/secrets'; sleep 0.1; done\nexec sleep 1000\n", muster.IdentityName, l.tokens)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, script) }))
 	t.Cleanup(server.Close)
 	sum := sha256.Sum256([]byte(script))

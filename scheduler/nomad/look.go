@@ -27,7 +27,7 @@ func (n *Nomad) Look(ctx context.Context) (*muster.Sight, error) {
 		return nil, unreachable("list allocations", err)
 	}
 	for _, stub := range allocs {
-		if a := n.seenAlloc(stub); a.Ours || !a.Ended() {
+		if a := n.seenAlloc(stub); a.Ours && !a.NodeAgent || !a.Ended() {
 			s.Allocs = append(s.Allocs, a)
 		}
 	}
@@ -36,12 +36,15 @@ func (n *Nomad) Look(ctx context.Context) (*muster.Sight, error) {
 		return nil, unreachable("list jobs", err)
 	}
 	for _, stub := range jobs {
+		if cluster, ours := strings.CutPrefix(stub.ID, jobspecs.NodeJobPrefix(n.installation)); ours && stub.Namespace == jobspecs.NodeNamespace(n.installation) {
+			s.NodeJobs = append(s.NodeJobs, muster.SeenNodeJob{Cluster: cluster, Digest: stub.Meta[jobspecs.DigestMeta], Stopped: stub.Stop})
+		}
 		if stub.ParentID != "" {
 			s.Jobs = append(s.Jobs, muster.SeenJob{ID: stub.ID, Namespace: stub.Namespace,
 				Launch: stub.Meta[muster.LaunchMeta], Status: stub.Status, Stopped: stub.Stop})
 		}
 	}
-	nodes, _, err := n.api.Nodes().List((&api.QueryOptions{Params: map[string]string{"resources": "true"}}).WithContext(ctx))
+	nodes, _, err := n.api.Nodes().List((&api.QueryOptions{Params: map[string]string{"resources": "true", "os": "true"}}).WithContext(ctx))
 	if err != nil {
 		return nil, unreachable("list nodes", err)
 	}
@@ -55,7 +58,7 @@ func (n *Nomad) Look(ctx context.Context) (*muster.Sight, error) {
 func seenNode(stub *api.NodeListStub) muster.SeenNode {
 	n := muster.SeenNode{
 		ID: stub.ID, Name: stub.Name, Pool: stub.NodePool, Status: stub.Status,
-		Eligible: stub.SchedulingEligibility == api.NodeSchedulingEligible, Draining: stub.Drain,
+		Eligible: stub.SchedulingEligibility == api.NodeSchedulingEligible, Draining: stub.Drain, OS: stub.Attributes["os.name"],
 	}
 	if r := stub.NodeResources; r != nil {
 		n.Cores = muster.Whole(int64(r.Cpu.TotalCpuCores))
@@ -99,8 +102,9 @@ func seenNode(stub *api.NodeListStub) muster.SeenNode {
 func (n *Nomad) seenAlloc(stub *api.AllocationListStub) muster.SeenAlloc {
 	a := muster.SeenAlloc{
 		ID: stub.ID, JobID: stub.JobID, Namespace: stub.Namespace, Group: stub.TaskGroup, Index: allocIndex(stub.Name),
-		Ours:   strings.HasPrefix(stub.JobID, jobspecs.Prefix(n.installation)),
-		NodeID: stub.NodeID, NodeName: stub.NodeName,
+		Ours:      strings.HasPrefix(stub.JobID, jobspecs.Prefix(n.installation)),
+		NodeAgent: strings.HasPrefix(stub.JobID, jobspecs.NodeJobPrefix(n.installation)),
+		NodeID:    stub.NodeID, NodeName: stub.NodeName,
 		Client: stub.ClientStatus, Desired: stub.DesiredStatus, Why: stub.DesiredDescription,
 		Created: time.Unix(0, stub.CreateTime),
 	}

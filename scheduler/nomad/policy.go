@@ -14,13 +14,18 @@ namespace "*" {
   capabilities = ["list-jobs", "read-job"]
 }
 
-# The workspaces' own namespaces.
+# The workspaces' own namespaces, and that of the node agents.
 namespace "ws-%s-*" {
   capabilities = ["list-jobs", "read-job", "submit-job", "dispatch-job"]
 
   # logins at registries of images
   variables {
     path "%s" {
+      capabilities = ["list", "read", "write", "destroy"]
+    }
+
+    # secrets of clusters, for the set-up of their nodes
+    path "%s/*" {
       capabilities = ["list", "read", "write", "destroy"]
     }
   }
@@ -30,5 +35,5 @@ namespace "ws-%s-*" {
 node {
   policy = "write"
 }
-`, installation, muster.VaultPath)
+`, installation, muster.VaultPath, muster.VaultPath)
 }

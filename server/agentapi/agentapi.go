@@ -21,6 +21,7 @@ import (
 type Services struct {
 	Identities muster.Identities
 	Claims     muster.Claims
+	Healths    muster.Healths
 	Artifacts  muster.Artifacts
 	Blobs      muster.Blobs
 	Metrics    muster.Metrics
@@ -40,6 +41,7 @@ const DefaultMaxArtifact = 1 << 40
 // The times of the front door.
 const (
 	trustToken  = 5 * time.Second  // how long an identity that was checked is not checked again
+	claimHold   = 10 * time.Second // the longest that the answer to a claim is held back
 	maxHold     = time.Minute      // the longest that the answer to a report is held back
 	recheck     = 5 * time.Second  // how often a report that is held back looks again unasked
 	heardPeriod = 10 * time.Second // how often the times of reports are written
@@ -83,6 +85,8 @@ func New(s Services) *API {
 	a.mux.HandleFunc("GET "+launch+"instances/{i}/checkpoint", a.handleWork(a.listCheckpoint))
 	a.mux.HandleFunc("GET "+launch+"instances/{i}/checkpoint/{path...}", a.handleWork(a.serveCheckpoint))
 	a.mux.HandleFunc("DELETE "+launch+"instances/{i}/checkpoint/{path...}", a.handleWork(a.dropCheckpoint))
+	a.mux.HandleFunc("POST /agent/v1/nodes/{cluster}/report", a.handleNode(a.reportNode))
+	a.mux.HandleFunc("PUT /agent/v1/nodes/{cluster}/logs/{log}/{offset}", a.handleNode(a.putNodeChunk))
 	a.mux.HandleFunc("/agent/v1/", a.handleUnknown)
 	return a
 }

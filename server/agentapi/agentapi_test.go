@@ -51,6 +51,67 @@ func asks(t *testing.T, server *httptest.Server, token string, r route) (int, st
 	return ask(t, server, token, r.method, r.path, r.body, muster.ContentSHA256Header, digest(r.body))
 }
 
+// TestNodeRoutes holds that the agent of a node of the cluster may use its routes,
+// and nobody else, that its log is kept once, and that orders come at once.
+func TestNodeRoutes(t *testing.T) {
+	m, _, server := door(t)
+	m.orders = &muster.NodeOrders{Version: "v", Generation: "g"}
+	for _, r := range []route{{"POST", "nodes/c/report", "{}"}, {"PUT", "nodes/c/logs/b-1/0", "line"}} {
+		for token, want := range map[string]int{"": 401, "forged": 401, "a0": 403, "node d": 403, "node c": 200} {
+			if got, body := asks(t, server, token, r); got != want {
+				t.Errorf("%s %s as %q: %d, want %d: %s", r.method, r.path, token, got, want, body)
+			}
+		}
+	}
+	if got, _ := ask(t, server, "node c", "POST", "launches/a/claim", "{}"); got != 403 {
+		t.Errorf("a node's agent claims: %d", got)
+	}
+	if got, body := ask(t, server, "node c", "PUT", "nodes/c/logs/b-1/0", "line and more"); got != 200 || body != `{"kept":4}`+"\n" {
+		t.Errorf("the second try of a chunk: %d %s", got, body)
+	}
+	for _, bad := range []string{"nodes/c/logs/..b/0", "nodes/c/logs/b%2F1/0", "nodes/c/logs/b/-1", "nodes/c/logs/b/x"} {
+		if got, _ := ask(t, server, "node c", "PUT", bad, "x"); got != 400 {
+			t.Errorf("%s: %d", bad, got)
+		}
+	}
+	began := time.Now()
+	answered := make(chan string, 1)
+	go func() {
+		_, body := ask(t, server, "node c", "POST", "nodes/c/report", `{"generation":"g","heard":"v","state":"ready","wait_seconds":60}`)
+		answered <- body
+	}()
+	select {
+	case body := <-answered:
+		t.Fatalf("a report that says nothing new is answered after %s: %s", time.Since(began), body)
+	case <-time.After(100 * time.Millisecond):
+	}
+	m.do(func() { m.orders = &muster.NodeOrders{Version: "w", Generation: "g"} })
+	if body := <-answered; !strings.Contains(body, `"version":"w"`) || !strings.Contains(body, `"servers":["http://one"`) || strings.Contains(body, `"now":"0001`) {
+		t.Errorf("the new orders: %s", body)
+	}
+}
+
+// TestClaimIsHeld holds that a claim whose node is made ready is answered when it
+// is, and that it is answered anyway after a while.
+func TestClaimIsHeld(t *testing.T) {
+	m, _, server := door(t)
+	m.waits = "its set-up runs"
+	answered := make(chan string, 1)
+	go func() {
+		_, body := ask(t, server, "a0", "POST", "launches/a/claim", `{"boot_id":"b"}`)
+		answered <- body
+	}()
+	select {
+	case body := <-answered:
+		t.Fatalf("it is answered at once: %s", body)
+	case <-time.After(100 * time.Millisecond):
+	}
+	m.do(func() { m.waits = "" })
+	if body := <-answered; !strings.Contains(body, `"run":"b"`) {
+		t.Errorf("when the node is ready: %s", body)
+	}
+}
+
 // TestWhoMay sends every route as everybody.
 func TestWhoMay(t *testing.T) {
 	m, _, server := door(t)

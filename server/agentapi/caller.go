@@ -18,6 +18,21 @@ type caller struct {
 // identify returns the allocation that calls, which must be of the launch in
 // the path.
 func (a *API) identify(r *http.Request) (*muster.Allocation, error) {
+	alloc, err := a.whoCalls(r)
+	if err != nil {
+		return nil, err
+	}
+	if a.Called != nil {
+		a.Called(r.Context(), "agent "+alloc.Launch)
+	}
+	if alloc.Launch == "" || alloc.Launch != r.PathValue("launch") {
+		return nil, muster.Errorf(muster.CodeForbidden, "this workload identity belongs to another launch")
+	}
+	return alloc, nil
+}
+
+// whoCalls returns the allocation that calls.
+func (a *API) whoCalls(r *http.Request) (*muster.Allocation, error) {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok || token == "" {
 		return nil, muster.Errorf(muster.CodeUnauthenticated, "there is no workload identity in the request")
@@ -35,12 +50,6 @@ func (a *API) identify(r *http.Request) (*muster.Allocation, error) {
 		a.mu.Lock()
 		a.known[hash] = id
 		a.mu.Unlock()
-	}
-	if a.Called != nil {
-		a.Called(r.Context(), "agent "+id.alloc.Launch)
-	}
-	if id.alloc.Launch != r.PathValue("launch") {
-		return nil, muster.Errorf(muster.CodeForbidden, "this workload identity belongs to another launch")
 	}
 	return id.alloc, nil
 }

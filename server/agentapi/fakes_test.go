@@ -36,6 +36,8 @@ type memory struct {
 	down     error // of Identify
 	reports  []muster.Report
 	put      func() // called in the middle of a Put
+	waits    string // for what claims wait
+	orders   *muster.NodeOrders
 }
 
 // door makes a front door before the memory, with the server that opens it.
@@ -52,7 +54,7 @@ func door(t *testing.T, change ...func(*agentapi.Services)) (*memory, *agentapi.
 			m.blobs[muster.UploadKey(9, digest(id+what))] = []byte(id + what)
 		}
 	}
-	s := agentapi.Services{Identities: m, Claims: m, Artifacts: m, Blobs: m, Metrics: m, FindRun: m.findRun, Changed: m.wake,
+	s := agentapi.Services{Identities: m, Claims: m, Healths: m, Artifacts: m, Blobs: m, Metrics: m, FindRun: m.findRun, Changed: m.wake,
 		Servers: func() []string { return []string{"http://one", "http://two"} }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), MaxArtifact: 1 << 20}
 	for _, c := range change {
 		c(&s)
@@ -92,6 +94,9 @@ func (m *memory) Identify(_ context.Context, token string) (*muster.Allocation, 
 	if m.down != nil {
 		return nil, m.down
 	}
+	if cluster, ok := strings.CutPrefix(token, "node "); ok {
+		return &muster.Allocation{ID: token, Cluster: cluster, NodeID: "n1", NodeName: "node1"}, nil
+	}
 	if !slices.Contains([]string{"a0", "a1", "a9", "b0", "b1"}, token) {
 		return nil, muster.Errorf(muster.CodeUnauthenticated, "forged")
 	}
@@ -110,7 +115,19 @@ func (m *memory) Claim(_ context.Context, a *muster.Allocation, boot string, _ [
 	if !strings.HasSuffix(a.ID, "0") {
 		return nil, muster.Errorf(muster.CodeConflict, "instance 0 belongs to another allocation")
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.waits != "" {
+		return &muster.Assignment{Waits: m.waits}, nil
+	}
 	return &muster.Assignment{Launch: a.Launch, Attempt: 2, Run: boot}, nil
+}
+
+func (m *memory) ReportNode(context.Context, *muster.Allocation, *muster.NodeReport) (*muster.NodeOrders, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	orders := *m.orders
+	return &orders, nil
 }
 
 func (m *memory) Report(_ context.Context, launch string, r *muster.Report) (*muster.Orders, error) {

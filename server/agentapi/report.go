@@ -8,7 +8,8 @@ import (
 	"github.com/muster-ml/muster"
 )
 
-// claim gives an instance to the calling allocation, or refuses.
+// claim gives an instance to the calling allocation, or refuses. While its node is
+// made ready the answer is held back.
 func (a *API) claim(w http.ResponseWriter, r *http.Request) error {
 	alloc, err := a.identify(r)
 	if err != nil {
@@ -18,12 +19,31 @@ func (a *API) claim(w http.ResponseWriter, r *http.Request) error {
 	if err := read(w, r, &q); err != nil {
 		return err
 	}
-	won, err := a.Claims.Claim(r.Context(), alloc, q.BootID, q.Notes)
-	if err != nil {
-		return err
+	hold := time.NewTimer(claimHold)
+	defer hold.Stop()
+	again := time.NewTicker(recheck)
+	defer again.Stop()
+	for over := false; ; {
+		changed := a.Changed()
+		won, err := a.Claims.Claim(r.Context(), alloc, q.BootID, q.Notes)
+		if err != nil {
+			return err
+		}
+		if won.Waits == "" || over {
+			won.Servers = a.Servers()
+			return answer(w, won)
+		}
+		select {
+		case <-changed:
+		case <-again.C:
+		case <-hold.C:
+			over = true
+		case <-a.done:
+			over = true
+		case <-r.Context().Done():
+			return r.Context().Err()
+		}
 	}
-	won.Servers = a.Servers()
-	return answer(w, won)
 }
 
 // report keeps what an instance tells, and holds the answer back while there is

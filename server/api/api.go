@@ -18,30 +18,32 @@ import (
 
 // Services are what the door leads to.
 type Services struct {
-	Workspaces  muster.Workspaces
-	Experiments muster.Experiments
-	Clusters    muster.Clusters
-	Nodes       muster.Nodes
-	Sizes       muster.Sizes
-	Autoscaling muster.Autoscaling
-	Runs        muster.Runs
-	Attempts    muster.Attempts
-	Events      muster.Events
-	Artifacts   muster.Artifacts
-	Blobs       muster.Blobs
-	Archive     muster.Archive
-	Retention   muster.Retention
-	Metrics     muster.Metrics
-	Stats       muster.Stats
-	Tokens      muster.Tokens
-	Registries  muster.Registries
-	Vault       muster.Vault
-	Policies    func(ctx context.Context) (*muster.Policies, error)
-	RunOf       func(ctx context.Context, token string) (*muster.Principal, error) // whose code a workload identity belongs to; may be nil
-	Audit       muster.Audit
-	Changes     muster.Changes
-	Receipts    muster.Receipts
-	Issuer      muster.Issuer // whom it believes about people; may be nil
+	Workspaces     muster.Workspaces
+	Experiments    muster.Experiments
+	Clusters       muster.Clusters
+	Nodes          muster.Nodes
+	Sizes          muster.Sizes
+	Autoscaling    muster.Autoscaling
+	Runs           muster.Runs
+	Attempts       muster.Attempts
+	Events         muster.Events
+	Artifacts      muster.Artifacts
+	Blobs          muster.Blobs
+	Archive        muster.Archive
+	Retention      muster.Retention
+	Metrics        muster.Metrics
+	Stats          muster.Stats
+	Tokens         muster.Tokens
+	Registries     muster.Registries
+	Fitness        muster.Fitness
+	ClusterSecrets muster.ClusterSecrets
+	Vault          muster.Vault
+	Policies       func(ctx context.Context) (*muster.Policies, error)
+	RunOf          func(ctx context.Context, token string) (*muster.Principal, error) // whose code a workload identity belongs to; may be nil
+	Audit          muster.Audit
+	Changes        muster.Changes
+	Receipts       muster.Receipts
+	Issuer         muster.Issuer // whom it believes about people; may be nil
 
 	Limits  Limits
 	Origins []string // of pages that may call; none without any

@@ -47,7 +47,7 @@ func open(t *testing.T, change ...func(*api.Services)) *door {
 	d.must(d.store.CreateCluster(t.Context(), &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}))
 	d.must(d.store.CreateWorkspace(t.Context(), &muster.Workspace{Name: "w", DefaultCluster: "c"}))
 	services := api.Services{Workspaces: d.store, Experiments: d.store, Clusters: d.store, Nodes: noNomad{}, Sizes: muster.BuiltinSizes(), Autoscaling: unscaled{d.store}, Runs: d.store,
-		Attempts: d.store, Events: d.store, Artifacts: d.store, Blobs: d.bucket, Archive: d.store, Retention: nothingGoes{}, Metrics: d.store, Stats: d.store, Tokens: d.store, Audit: d.store, Changes: d.store, Receipts: d.store, Registries: d.store, Vault: d.vault, RunOf: d.runOf, Policies: func(context.Context) (*muster.Policies, error) { return &muster.Policies{Namespaces: []string{}}, nil },
+		Attempts: d.store, Events: d.store, Artifacts: d.store, Blobs: d.bucket, Archive: d.store, Retention: nothingGoes{}, Metrics: d.store, Stats: d.store, Tokens: d.store, Audit: d.store, Changes: d.store, Receipts: d.store, Registries: d.store, Fitness: d.store, ClusterSecrets: d.store, Vault: d.vault, RunOf: d.runOf, Policies: func(context.Context) (*muster.Policies, error) { return &muster.Policies{Namespaces: []string{}}, nil },
 		Site: muster.DefaultSite(), Wake: func() { d.woken.Add(1) }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, f := range change {
 		f(&services)
@@ -90,6 +90,10 @@ func (v *vault) KeepSecrets(_ context.Context, _ string, secrets map[string]must
 		}
 	}
 	return nil
+}
+
+func (v *vault) KeepClusterSecrets(ctx context.Context, cluster string, secrets map[string]muster.Secret, _ int64) error {
+	return v.KeepSecrets(ctx, cluster, secrets)
 }
 
 // ofRunR is a workload identity that says it is an allocation's: that of run r.

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/muster-ml/muster"
@@ -39,23 +38,7 @@ func (a *API) registerClusters() {
 			return a.theCluster(ctx, func() (*muster.Cluster, error) { return a.Clusters.FindCluster(ctx, in.Cluster) })
 		})
 	a.registerFleet()
-	type ofCluster struct {
-		InNames
-		Cluster string `query:"cluster" doc:"Only this cluster's."`
-	}
-	handle(a, operation{"GET", "/nodes", "list-nodes", "List the nodes of all clusters", 200, "nodes", muster.RoleReader},
-		func(ctx context.Context, in *ofCluster) (*names[*muster.Node], error) {
-			all, err := a.nodes(ctx, in.Cluster)
-			slices.SortFunc(all, func(a, b *muster.Node) int { return strings.Compare(nodeName(a), nodeName(b)) })
-			return byName(in.InNames, all, nodeName, err)
-		})
-	handle(a, operation{"GET", "/nodes/{node}", "show-node", "Show a node by id, beginning of an id, or name", 200, "nodes", muster.RoleReader},
-		func(ctx context.Context, in *struct {
-			Node string `path:"node"`
-		}) (*one[*muster.Node], error) {
-			n, err := a.node(ctx, in.Node)
-			return thing(n, 0, err)
-		})
+	a.registerNodes()
 	handle(a, operation{"GET", "/queue", "show-queue", "List the waiting runs by cluster and position, with reasons", 200, "queue", muster.RoleReader}, a.showQueue)
 }
 

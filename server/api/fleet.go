@@ -93,6 +93,9 @@ func (a *API) evict(ctx context.Context, cluster string, q muster.EvictionReques
 	if c.Provider != muster.ProviderLocal {
 		return nil, muster.Errorf(muster.CodeRefused, "provider %s takes no nodes on demand", c.Provider).WithCure("drills work on clusters of provider local; elsewhere use the provider's own, such as AWS Fault Injection Service")
 	}
+	if q.Rate != nil {
+		return a.drill(ctx, cluster, q)
+	}
 	all, err := a.Nodes.ListNodes(ctx)
 	if err != nil {
 		return nil, err
@@ -112,6 +115,22 @@ func (a *API) evict(ctx context.Context, cluster string, q muster.EvictionReques
 	answer.Nodes, err = a.Clusters.EvictNodes(ctx, cluster, ids, answer.At, origin(ctx))
 	a.Wake()
 	return answer, err
+}
+
+// drill begins to rehearse losses by chance, or ends it.
+func (a *API) drill(ctx context.Context, cluster string, q muster.EvictionRequest) (*muster.EvictionAnswer, error) {
+	answer := &muster.EvictionAnswer{Nodes: []string{}, At: time.Now().UTC()}
+	switch {
+	case q.Nodes != 0:
+		return nil, muster.Errorf(muster.CodeInvalid, "nodes are to be taken now, and at a rate").At("nodes").WithCure("send one of the two")
+	case *q.Rate > 0:
+		answer.Drill = &muster.Drill{PerHour: *q.Rate, Notice: q.Notice}
+	}
+	if err := a.Clusters.SetDrill(ctx, cluster, answer.Drill, origin(ctx)); err != nil {
+		return nil, err
+	}
+	a.Wake()
+	return answer, nil
 }
 
 // updateCluster changes a cluster.

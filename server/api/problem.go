@@ -148,7 +148,7 @@ func article(what string) string {
 }
 
 // requests are what bodies are read into.
-var requests = []reflect.Type{reflect.TypeFor[muster.RunRequest](), reflect.TypeFor[muster.BulkRequest](), reflect.TypeFor[newWorkspace](), reflect.TypeFor[muster.WorkspaceChange](), reflect.TypeFor[muster.ExperimentChange](), reflect.TypeFor[muster.RunChange](), reflect.TypeFor[muster.ClusterRequest](), reflect.TypeFor[muster.ClusterChange](), reflect.TypeFor[muster.MachineReport](), reflect.TypeFor[muster.EvictionRequest](), reflect.TypeFor[registryLogin](), reflect.TypeFor[muster.TokenRequest]()}
+var requests = []reflect.Type{reflect.TypeFor[muster.RunRequest](), reflect.TypeFor[muster.BulkRequest](), reflect.TypeFor[newWorkspace](), reflect.TypeFor[muster.WorkspaceChange](), reflect.TypeFor[muster.ExperimentChange](), reflect.TypeFor[muster.RunChange](), reflect.TypeFor[muster.ClusterRequest](), reflect.TypeFor[muster.ClusterChange](), reflect.TypeFor[muster.MachineReport](), reflect.TypeFor[muster.EvictionRequest](), reflect.TypeFor[registryLogin](), reflect.TypeFor[secretValue](), reflect.TypeFor[muster.NodeChange](), reflect.TypeFor[muster.TokenRequest]()}
 
 // cureOfUnknown names what is known at the place of an unknown property: the
 // one that was probably meant, or all.

@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/muster-ml/muster"
+)
+
+// clusterSecretCommand is about what the set-up of a cluster's nodes must know and
+// nobody else.
+func clusterSecretCommand() *cli.Command {
+	return &cli.Command{Name: "secret", Usage: "what the set-up of a cluster's nodes gets as variables, and nobody is shown", Subcommands: []*cli.Command{
+		{Name: "set", Usage: "set a secret; its value is asked for, or read from stdin. Nodes are set up anew", ArgsUsage: "CLUSTER NAME", Action: setClusterSecret},
+		{Name: "list", Usage: "list the names of a cluster's secrets", ArgsUsage: "CLUSTER", Action: listClusterSecrets},
+		{Name: "delete", Usage: "remove a secret", ArgsUsage: "CLUSTER NAME", Action: deleteClusterSecret},
+	}}
+}
+
+func setClusterSecret(c *cli.Context) error {
+	args, err := arguments(c, "CLUSTER", "NAME")
+	if err != nil {
+		return err
+	}
+	value, err := readPassword(c, "value")
+	if err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	if err := api.PutClusterSecret(c.Context, args[0], args[1], value); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.App.ErrWriter, "secret %s of cluster %s is set\n", args[1], args[0])
+	return nil
+}
+
+func listClusterSecrets(c *cli.Context) error {
+	api, name, err := aboutCluster(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	all, err := api.ClusterSecrets(c.Context, name)
+	if err != nil {
+		return err
+	}
+	return list(c, all, listing[muster.ClusterSecret]{
+		head:   []string{"NAME", "SET"},
+		row:    func(s muster.ClusterSecret) []string { return []string{s.Name, ago(s.UpdatedAt)} },
+		fields: map[string]string{"SET": "updated_at"},
+		empty:  "The cluster has no secret: muster cluster secret set CLUSTER NAME sets one.",
+	})
+}
+
+func deleteClusterSecret(c *cli.Context) error {
+	args, err := arguments(c, "CLUSTER", "NAME")
+	if err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	if err := api.DeleteClusterSecret(c.Context, args[0], args[1]); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.App.ErrWriter, "secret %s of cluster %s is removed\n", args[1], args[0])
+	return nil
+}
