@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,7 +35,7 @@ func (p *platform) cluster(name string) (c muster.Cluster) {
 func (p *platform) clusterStory(name string) func() string {
 	return func() string {
 		log, _ := os.ReadFile(filepath.Join(p.DataDir, "log", "autoscaler.log"))
-		return p.muster("cluster", "show", name) + p.muster("cluster", "events", name) + p.muster("queue") + string(log[max(0, len(log)-3000):])
+		return p.muster("cluster", "show", name) + p.muster("cluster", "events", name) + p.muster("queue") + string(log[max(0, len(log)-20000):])
 	}
 }
 
@@ -129,19 +130,32 @@ func TestEviction(t *testing.T) {
 	}
 }
 
-// killMachine kills a Nomad client that the autoscaler has started: a node that
-// vanishes without a word.
-func (p *platform) killMachine() {
+// killMachine kills a Nomad client that the autoscaler has started, and returns
+// its node's name: one that vanishes without a word. "" where there is none.
+func (p *platform) killMachine() string {
 	p.t.Helper()
 	notes, _ := filepath.Glob(filepath.Join(p.DataDir, "autoscaler", "storm", "*", "process.json"))
 	for _, note := range notes {
 		var process struct{ Pid int }
 		text, err := os.ReadFile(note)
-		if err == nil && json.Unmarshal(text, &process) == nil && process.Pid > 0 {
-			p.t.Logf("kill the client of %s", filepath.Base(filepath.Dir(note)))
-			if err := syscall.Kill(process.Pid, syscall.SIGKILL); err != nil {
-				p.t.Error(err)
-			}
+		if err == nil && json.Unmarshal(text, &process) == nil && process.Pid > 0 && syscall.Kill(process.Pid, syscall.SIGKILL) == nil {
+			return filepath.Base(filepath.Dir(note))
+		}
+	}
+	return ""
+}
+
+// killOne kills one of the processes whose command line and environment hold
+// these words.
+func (p *platform) killOne(line, environment string) {
+	p.t.Helper()
+	all, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range all {
+		args, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // what has ended has none
+		vars, _ := os.ReadFile(filepath.Join(dir, "environ"))
+		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil && strings.Contains(string(args), line) && strings.Contains(string(vars), environment) {
+			p.t.Logf("kill %s", strings.ReplaceAll(string(args), "\x00", " "))
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
 			return
 		}
 	}
@@ -189,6 +203,9 @@ func TestShares(t *testing.T) {
 	}
 }
 
+// stormSize is how many submits, cancels and evictions a storm has.
+const stormSize = 200
+
 // TestStorm submits, cancels and evicts by chance while parts of the platform are
 // killed, and holds that in the end nothing is stuck and nothing is left: no run
 // has lost a node to the autoscaler, and the cluster goes back to zero.
@@ -196,37 +213,46 @@ func TestStorm(t *testing.T) {
 	p := elastic(t)
 	p.muster("cluster", "create", "--provider", "local", "--size", "local.medium", "--tier", "low_priority", "--max", "3", "--idle", "2s", "storm")
 	random := rand.New(rand.NewPCG(7, 7))
-	var names []string
+	var names, killed []string
 	kill := func(part string) func() { return func() { _ = syscall.Kill(p.Pid(part), syscall.SIGKILL) } } // it is started again
-	kills := []func(){kill(dev.Server), kill(dev.Autoscaler), p.killMachine, kill(dev.Server)}
-	for i := range 60 {
+	machine := func() { killed = append(killed, p.killMachine()) }
+	agent := func() { p.killOne("muster-agent\x00node", "NOMAD_META_muster_cluster=storm") }
+	plugin := func() { p.killOne("autoscaler/", "PLUGIN_MIN_PORT") }
+	kills := []func(){kill(dev.Server), kill(dev.Autoscaler), machine, agent, plugin, kill(dev.Server), machine, kill(dev.Autoscaler), agent, kill(dev.Server)}
+	for i := range stormSize {
 		switch n := random.IntN(10); {
-		case n < 7 || len(names) == 0:
+		case n < 6 || len(names) == 0:
 			count := 1 + random.IntN(2)
-			job := fmt.Sprintf("command: sleep %.1f\ncompute: storm\nresources: {instance_count: %d}\n", 0.2+2*random.Float64(), count) + tiny
+			job := fmt.Sprintf("command: sleep %.1f\ncompute: storm\nresources: {instance_count: %d}\n", 0.1+random.Float64(), count) + tiny
 			names = append(names, p.submit(job, "--name", fmt.Sprint("storm-", i)))
 		case n < 9:
 			p.try("run", "cancel", names[random.IntN(len(names))]) // it may have ended
 		default:
 			p.try("cluster", "evict", "storm") // there may be no node
 		}
-		if i%15 == 10 {
-			kills[i/15]()
+		if every := stormSize / len(kills); i%every == every/2 {
+			kills[i/every]()
 			p.eventually("the server to be back", func() bool { return p.try("cluster", "show", "storm").code == 0 }, func() string { return "" })
 		}
 	}
 	for _, name := range names {
+		var r muster.RunView
 		p.eventually("the end of "+name, func() bool {
-			var r muster.RunView
+			r = muster.RunView{}
 			p.decode(&r, "run", "show", name, "-o", "json")
 			return r.State.Final()
 		}, func() string { return p.muster("run", "events", name) + p.clusterStory("storm")() })
-		var r muster.RunView
-		p.decode(&r, "run", "show", name, "-o", "json")
-		lost := slices.ContainsFunc(r.Attempts, func(a *muster.Attempt) bool { return a.Outcome == muster.OutcomeLost })
-		if r.State == muster.RunFailed || lost {
-			t.Errorf("run %s is %s after a node was lost (%v) and %d evictions:\n%s", name, r.State, lost, r.Evictions, p.muster("run", "events", name))
+		for _, a := range r.Attempts {
+			// A client that was killed while the autoscaler was dead is lost as any
+			// other: it was silent.
+			byUs := slices.ContainsFunc(killed, func(node string) bool {
+				return node != "" && strings.Contains(a.Reason, "node "+node+" is lost: silent")
+			})
+			if a.Outcome == muster.OutcomeLost && !byUs || r.State == muster.RunFailed {
+				t.Errorf("run %s is %s, attempt %d %s (%s), after %d evictions; clients were killed of %v:\n%s%s", name, r.State, a.Number, a.Outcome, a.Reason, r.Evictions, killed, p.muster("run", "events", name), p.clusterStory("storm")())
+			}
 		}
 	}
 	p.eventually("the cluster to go back to zero", func() bool { return p.cluster("storm").Nodes == 0 }, p.clusterStory("storm"))
+	t.Logf("%d runs, clients killed of %v", len(names), killed)
 }

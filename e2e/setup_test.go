@@ -1,0 +1,217 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/muster-ml/muster"
+)
+
+// marks is a folder into which set-ups and commands write when they begin and end.
+type marks struct {
+	t   *testing.T
+	dir string
+}
+
+func newMarks(t *testing.T) *marks {
+	t.Helper()
+	m := &marks{t, t.TempDir()}
+	open0711(t, filepath.Dir(m.dir))
+	if err := os.Chmod(m.dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// file is the path of one.
+func (m *marks) file(name string) string { return filepath.Join(m.dir, name) }
+
+// set writes a file that set-ups and checks read.
+func (m *marks) set(name, text string) {
+	m.t.Helper()
+	if err := os.WriteFile(m.file(name), []byte(text), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// times returns when something was marked.
+func (m *marks) times(name string) (all []time.Time) {
+	m.t.Helper()
+	text, err := os.ReadFile(m.file(name))
+	if err != nil && !os.IsNotExist(err) {
+		m.t.Fatal(err)
+	}
+	for _, word := range strings.Fields(string(text)) {
+		seconds, err := strconv.ParseFloat(word, 64)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		all = append(all, time.UnixMicro(int64(seconds*1e6)))
+	}
+	return all
+}
+
+// mark is a command that marks now.
+func (m *marks) mark(name string) string { return "date +%s.%N >> " + m.file(name) }
+
+// node returns the one node of a cluster, the zero value while there is none or
+// several.
+func (p *platform) node(cluster string) muster.Node {
+	p.t.Helper()
+	var all []muster.Node
+	p.decode(&all, "cluster", "nodes", cluster, "-o", "json")
+	if len(all) != 1 {
+		return muster.Node{}
+	}
+	return all[0]
+}
+
+// preparing is the file of a cluster whose nodes are set up and looked at.
+func (m *marks) preparing(freeDisk string) string {
+	return fmt.Sprintf(`
+name: ready
+size: local.small
+min_instances: 0
+max_instances: 2
+idle_time_before_scale_down: 600
+x-muster:
+  provider: local
+  setup:
+    as_root: %v
+    command: |
+      %s
+      test ${#TOKEN} = 9 && echo the secret is here, $WORD
+      sleep $(cat %s)
+      %s
+    environment_variables: {WORD: welcome}
+    secrets: [TOKEN]
+  health:
+    free_disk: %s
+    checks: [{name: well, command: test ! -e %s}]
+`, os.Geteuid() == 0, m.mark("begins"), m.file("takes"), m.mark("ends"), freeDisk, m.file("sick"))
+}
+
+// TestSetup holds what becomes of a run whose node is not ready: it waits for the
+// node's set-up, also after a reboot whose set-up takes long; it does not start
+// where set-up or a check fails, and says why; the node is looked at again.
+func TestSetup(t *testing.T) {
+	p, m := elastic(t), newMarks(t)
+	m.set("takes", "1")
+	m.set("sick", "")
+	p.muster("cluster", "create", "--file", p.file(m.preparing("256Mi")))
+	name := p.submit("command: "+m.mark("commands")+"; if [ $(wc -l < "+m.file("commands")+") -lt 3 ]; then sleep 600; fi\ncompute: ready\n"+tiny, "--name", "patient")
+	story := func() string { return p.events(name) + p.clusterStory("ready")() }
+
+	p.eventually("the node to lack its secret", func() bool { return strings.Contains(p.node("ready").Reason, "secret TOKEN is not set") }, story)
+	p.secret("ready", "TOKEN", "hush-hush")
+	p.eventually("the node to be found sick", func() bool { return strings.Contains(p.node("ready").Reason, "check well: exit code 1") }, story)
+	if n := len(m.times("commands")); n != 0 {
+		t.Fatalf("%d commands have begun on a node that is unusable", n)
+	}
+	if err := os.Remove(m.file("sick")); err != nil {
+		t.Fatal(err)
+	}
+	p.muster("cluster", "update", "--file", p.file(m.preparing("128Mi")), "ready") // another rule makes it look again
+	p.running(name)
+	if log := p.muster("node", "logs", p.node("ready").Name); !strings.Contains(log, "the secret is here, welcome") || strings.Contains(log, "hush") {
+		t.Errorf("the log of the set-up:\n%s", log)
+	}
+	if left := p.muster("cluster", "show", "ready", "-o", "json") + p.muster("cluster", "events", "ready"); strings.Contains(left, "hush") {
+		t.Error("the secret is told")
+	}
+
+	// A reboot whose set-up takes 20 s.
+	before := len(m.times("ends"))
+	m.set("takes", "20")
+	machine := p.node("ready").Name
+	p.reboot(machine)
+	other := p.submit("command: "+m.mark("others")+"\ncompute: ready\n"+tiny, "--name", "other")
+	p.ends(other, muster.RunSucceeded)
+	p.until(name, "the command to begin again", func(v view) bool { return len(m.times("commands")) > 1 })
+	if ends := m.times("ends"); len(ends) <= before {
+		t.Fatalf("no set-up has ended since the reboot: %v", ends)
+	}
+	ready := m.times("ends")[before]
+	for what, at := range map[string]time.Time{"the run that was there": m.times("commands")[1], "another": m.times("others")[0]} {
+		if at.Before(ready) {
+			t.Errorf("%s began %s before the set-up had ended", what, ready.Sub(at))
+		}
+	}
+	if took := ready.Sub(m.times("begins")[before]); took < 20*time.Second {
+		t.Fatalf("the set-up took %s", took)
+	}
+
+	// The node's agent is killed: what runs goes on, and nothing is done twice.
+	done := len(m.times("begins"))
+	agents := processes(t, "NOMAD_META_muster_cluster=ready", "muster-agent")
+	if len(agents) == 0 {
+		t.Fatal("no agent of a node is found")
+	}
+	for _, pid := range agents {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+	}
+	p.eventually("the node's agent to be back", func() bool {
+		return len(processes(t, "NOMAD_META_muster_cluster=ready", "muster-agent")) > 0
+	}, story)
+	m.set("takes", "0")
+
+	// The node is drained: the run starts again elsewhere, and the node goes.
+	p.muster("node", "drain", machine, "--reason", "it smells")
+	p.ends(name, muster.RunSucceeded)
+	if n := len(m.times("begins")) - done; n != 1 {
+		t.Errorf("%d set-ups have begun since the agent was killed: only the new node's was due", n)
+	}
+	p.wantEvent(name, "a node of the attempt is drained")
+	p.eventually("the drained node to go", func() bool { n := p.node("ready"); return n.Name != "" && n.Name != machine }, story)
+}
+
+// TestExclude takes a node out of service and into it again.
+func TestExclude(t *testing.T) {
+	p := elastic(t)
+	p.muster("cluster", "create", "--provider", "local", "--size", "local.small", "--min", "1", "--max", "1", "--idle", "600s", "out")
+	p.eventually("the node to come", func() bool { return p.node("out").State == muster.NodeIdle }, p.clusterStory("out"))
+	name := p.node("out").Name
+	p.muster("node", "exclude", name, "--reason", "it is loud")
+	run := p.submit("command: 'true'\ncompute: out\n"+tiny, "--name", "waits")
+	p.until(run, "a reason to wait", func(v view) bool { return v.WaitReason != nil && v.WaitReason.Code != muster.WaitNew })
+	p.eventually("Nomad to place nothing on it", func() bool {
+		var node struct{ SchedulingEligibility string }
+		p.nomad("GET", "/v1/node/"+p.node("out").ID, nil, &node)
+		return node.SchedulingEligibility == "ineligible"
+	}, p.clusterStory("out"))
+	if n := p.node("out"); n.State != muster.NodeUnusable || n.Excluded != "it is loud" {
+		t.Errorf("the node is %+v", n)
+	}
+	p.muster("node", "include", name)
+	p.ends(run, muster.RunSucceeded)
+	if n := p.node("out"); n.Name != name {
+		t.Errorf("the node that was out of service was replaced: %+v", n)
+	}
+}
+
+// secret sets a secret of a cluster.
+func (p *platform) secret(cluster, name, value string) {
+	p.t.Helper()
+	cmd := p.command("cluster", "secret", "set", cluster, name)
+	cmd.Stdin = strings.NewReader(value + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		p.t.Fatalf("set secret: %v\n%s", err, out)
+	}
+}
+
+// reboot reboots a machine that the autoscaler has started.
+func (p *platform) reboot(machine string) {
+	p.t.Helper()
+	if out, err := exec.Command(bin(p.t, "muster-autoscaler"), "local", "reboot", "--dir", filepath.Join(p.DataDir, "autoscaler"), machine).CombinedOutput(); err != nil {
+		p.t.Fatalf("reboot %s: %v\n%s", machine, err, out)
+	}
+}
