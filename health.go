@@ -192,8 +192,11 @@ func NodeLogKey(nodeID, log string, offset int64) string {
 	return fmt.Sprintf("%s%016d", NodeLogPrefix(nodeID, log), offset)
 }
 
+// NodeLogsPrefix begins the keys of all logs of nodes.
+const NodeLogsPrefix = "nodes/"
+
 // NodeLogPrefix begins the keys of a node's log.
-func NodeLogPrefix(nodeID, log string) string { return "nodes/" + nodeID + "/" + log + "/" }
+func NodeLogPrefix(nodeID, log string) string { return NodeLogsPrefix + nodeID + "/" + log + "/" }
 
 // NodeLog is what the last set-up of a node wrote.
 type NodeLog struct {

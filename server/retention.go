@@ -60,6 +60,9 @@ func (r *retention) retainAll(ctx context.Context) {
 	if err != nil {
 		r.log.Error("retention", "error", err)
 	}
+	if err := r.nodeLogs(ctx); err != nil {
+		r.log.Error("retention", "error", err)
+	}
 	for _, w := range all {
 		report, err := r.retain(ctx, w, false)
 		if ctx.Err() != nil {

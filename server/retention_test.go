@@ -231,3 +231,30 @@ func (p *past) find(name string) *muster.Run {
 	p.must(err)
 	return r
 }
+
+// TestNodeLogs holds that the log of a node's last set-up stays for as long as the
+// node, and others go after a week.
+func TestNodeLogs(t *testing.T) {
+	p := aPast(t)
+	_, err := p.store.ReportNode(t.Context(), &muster.Allocation{ID: "a", Cluster: "c", NodeID: "here", NodeName: "here"}, &muster.NodeReport{Generation: "g", State: muster.HealthReady, Log: "last"})
+	p.must(err)
+	for _, key := range []string{muster.NodeLogKey("here", "last", 0), muster.NodeLogKey("here", "before", 0), muster.NodeLogKey("gone", "last", 0)} {
+		_, _, err := p.bucket.Put(t.Context(), key, "", strings.NewReader("x"))
+		p.must(err)
+	}
+	for _, step := range []struct {
+		later time.Duration
+		left  int
+	}{{6 * 24 * time.Hour, 3}, {8 * 24 * time.Hour, 1}} {
+		p.later = step.later
+		p.retainAll(t.Context())
+		var left []string
+		for b, err := range p.bucket.List(t.Context(), muster.NodeLogsPrefix) {
+			p.must(err)
+			left = append(left, b.Key)
+		}
+		if len(left) != step.left || left[len(left)-1] != muster.NodeLogKey("here", "last", 0) {
+			t.Errorf("after %s there are %q", step.later, left)
+		}
+	}
+}
