@@ -68,12 +68,28 @@ func openWith(t testing.TB, program string, c dev.Config, serverArgs ...string) 
 			t.Errorf("stop the platform: %v", err)
 		}
 		noRace(t, filepath.Join(c.DataDir, "log", "server.log"))
+		if t.Failed() {
+			tellErrors(t, filepath.Join(c.DataDir, "log", "server.log"))
+		}
 	})
 	return &platform{p, t, t.TempDir()}
 }
 
 // in returns the platform for a part of the test.
 func (p *platform) in(t testing.TB) *platform { return &platform{p.Platform, t, p.home} }
+
+// tellErrors tells the last errors of a server, by its log.
+func tellErrors(t testing.TB, log string) {
+	t.Helper()
+	text, _ := os.ReadFile(log) // without a log there is nothing to tell
+	var errs []string
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, "level=ERROR") {
+			errs = append(errs, line)
+		}
+	}
+	t.Logf("the server's last errors:\n%s", strings.Join(errs[max(0, len(errs)-10):], ""))
+}
 
 // noRace fails where the race detector has written into a server's log.
 func noRace(t testing.TB, log string) {
