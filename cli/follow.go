@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
@@ -20,13 +23,15 @@ type follower struct {
 	workspace, name string
 	look            logLook
 
-	some     bool // something was read
+	some     bool // something was shown
 	mu       sync.Mutex
 	out, err io.Writer
+	streams  io.Writer // where the run's stderr goes: err, or out
+	held     string    // what is told once the logs have come that were written before it
 }
 
 func newFollower(c *cli.Context, api *client.Client, workspace, name string) *follower {
-	return &follower{api: api, workspace: workspace, name: name, out: c.App.Writer, err: c.App.ErrWriter}
+	return &follower{api: api, workspace: workspace, name: name, out: c.App.Writer, err: c.App.ErrWriter, streams: c.App.ErrWriter}
 }
 
 // follow prints until the run's end.
@@ -50,31 +55,62 @@ func (f *follower) follow(ctx context.Context) (*muster.RunView, error) {
 	return f.api.FollowedRun(ctx, f.workspace, f.name)
 }
 
+// logsCome is how long what follows the end of a command is held back at most:
+// the last of its logs comes a moment later than the events.
+const logsCome = 2 * time.Second
+
 // events prints what happens; the end of the run, and of its last attempt, after
 // the last line of its logs.
 func (f *follower) events(ctx context.Context, read <-chan struct{}) error {
-	var held string // how an attempt ended: the next event says whether it was the last
+	late := time.AfterFunc(logsCome, f.release)
+	defer late.Stop()
 	for e, err := range f.api.Events(ctx, muster.EventFilter{Workspace: f.workspace, Run: f.name}) {
 		if err != nil {
 			return err
 		}
+		late.Stop()
 		if e.To.Final() && e.Kind == muster.EventState {
 			<-read
 		}
-		line := "-- " + eventLine(e) + "\n"
-		if e.Kind == muster.EventAttempt {
-			held += line
-			continue
+		f.hold("-- " + eventLine(e) + "\n")
+		switch {
+		case e.Kind == muster.EventAttempt: // the next event says whether it was the last
+		case afterCommand(e):
+			late.Reset(logsCome)
+		default:
+			f.release()
 		}
-		f.print(f.err, []byte(held+line))
-		held = ""
 	}
+	f.release()
 	return context.Cause(ctx)
+}
+
+// afterCommand reports whether an event tells of what comes when a command has
+// ended.
+func afterCommand(e *muster.Event) bool {
+	return e.Kind == muster.EventInstance && slices.ContainsFunc([]muster.Phase{muster.PhaseUploading, muster.PhaseDone}, func(p muster.Phase) bool {
+		return strings.HasSuffix(e.Message, "phase "+string(p))
+	})
+}
+
+// hold keeps a line back.
+func (f *follower) hold(line string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.held += line
+}
+
+// release prints what is held back.
+func (f *follower) release() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, _ = io.WriteString(f.err, f.held) // as print does
+	f.held = ""
 }
 
 // logs prints the streams.
 func (f *follower) logs(ctx context.Context, q client.LogQuery) error {
-	p := newLogPrinter(f.out, f.err, f.look)
+	p := newLogPrinter(f.out, f.streams, f.look)
 	attempt := max(1, q.Attempt)
 	for chunk, err := range f.api.Logs(ctx, q) {
 		if err != nil {
@@ -89,7 +125,6 @@ func (f *follower) logs(ctx context.Context, q client.LogQuery) error {
 				f.print(f.err, fmt.Appendf(nil, "-- attempt %d\n", attempt))
 			}
 		}
-		f.some = f.some || f.look.grep == nil && len(chunk.Data) > 0
 		if err := f.show(func() error { return p.print(chunk) }); err != nil {
 			return err
 		}
@@ -97,6 +132,7 @@ func (f *follower) logs(ctx context.Context, q client.LogQuery) error {
 	if err := f.show(p.flush); err != nil {
 		return err
 	}
+	f.some = p.shown
 	return context.Cause(ctx)
 }
 

@@ -49,7 +49,7 @@ func logsOfRun(c *cli.Context) error {
 	f := newFollower(c, o.api, o.workspace, o.name)
 	f.look = look
 	if q.Stream != "" {
-		f.err = f.out // one stream that was asked for belongs on stdout
+		f.streams = f.out // one stream that was asked for belongs on stdout
 	}
 	ctx := c.Context
 	switch {
@@ -60,15 +60,33 @@ func logsOfRun(c *cli.Context) error {
 		if to, ok := c.App.ErrWriter.(*os.File); !ok || !isTerminal(to) {
 			o.api.OnAway = nil // a file behind stderr gets the run's own and nothing else
 		}
+		stopTelling := f.tellWaits(ctx, run)
+		defer stopTelling()
 	case len(run.Attempts) == 0:
-		fmt.Fprintf(c.App.ErrWriter, "run %s has not started (%s)\n", o.name, run.State)
-		return nil
+		return notStarted(c, run)
 	}
 	q.Once = !c.Bool("follow")
 	if err := f.logs(ctx, q); err != nil || f.some || !q.Once || look.json {
 		return err
 	}
 	fmt.Fprintln(c.App.ErrWriter, nothingLogged(c, run))
+	return nil
+}
+
+// notStarted says that a run has no logs, as it has never been started. What is
+// asked for must exist all the same.
+func notStarted(c *cli.Context, run *muster.RunView) error {
+	if n := c.Int("attempt"); n > 0 {
+		return muster.Errorf(muster.CodeNotFound, "run %s has no attempt %d", run.Name, n).WithCure("it has none yet: muster run why %s says why", run.Name)
+	}
+	if n, has := c.Int("instance"), instancesOf(run); n >= has {
+		return muster.Errorf(muster.CodeNotFound, "run %s has no instance %d", run.Name, n).WithCure("it has %d, numbered from 0", has)
+	}
+	if run.State.Final() {
+		fmt.Fprintf(c.App.ErrWriter, "run %s was never started: %s\n", run.Name, stateWords(string(run.State), run.Reason))
+		return nil
+	}
+	fmt.Fprintf(c.App.ErrWriter, "run %s has not started (%s)\n", run.Name, run.State)
 	return nil
 }
 

@@ -44,6 +44,7 @@ type logPrinter struct {
 	logLook
 	out, err io.Writer
 	begun    map[logKey]*begunLine
+	shown    bool // something was written
 }
 
 // logKey names one log of an attempt.
@@ -87,6 +88,7 @@ func (p *logPrinter) plain(to io.Writer) bool {
 func (p *logPrinter) print(c *muster.Chunk) error {
 	key := logKey{c.Instance, c.Stream}
 	if p.raw() && (!p.plain(p.to(c.Stream)) || p.begun[key] == nil && bytes.IndexByte(c.Data, 0x1b) < 0) {
+		p.shown = p.shown || len(c.Data) > 0
 		_, err := p.to(c.Stream).Write(c.Data)
 		return err
 	}
@@ -132,6 +134,7 @@ func (p *logPrinter) line(key logKey, b *begunLine) error {
 	if p.grep != nil && !p.grep.MatchString(strings.TrimSuffix(ansi.Strip(text), "\n")) {
 		return nil
 	}
+	p.shown = true
 	at := time.UnixMilli(b.ms).UTC()
 	if p.json {
 		return json.NewEncoder(p.out).Encode(logEntry{at, b.attempt, key.instance, key.instance, key.stream, strings.TrimSuffix(text, "\n")})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/muster-ml/muster"
 )
@@ -70,6 +71,54 @@ func TestFollow(t *testing.T) {
 	}
 	if s.code != 0 || s.out.String() != "one\ntwo\n" || strings.Count(s.err.String(), "oops\n") != 1 {
 		t.Errorf("exit code %d\nout %q\nerr %q", s.code, s.out.String(), s.err.String())
+	}
+}
+
+// TestFollowOrder tells of what follows the end of a command after its last
+// lines, though these come later.
+func TestFollowOrder(t *testing.T) {
+	p := open(t)
+	s := p.begin("run", "submit", "--follow", "--name", "r", p.file("command: a"))
+	p.says(&s.err, "queued")
+	x := p.start("r")
+	p.says(&s.err, "running")
+	var phases []muster.PhaseChange
+	for _, phase := range []muster.Phase{muster.PhaseCode, muster.PhaseCommand, muster.PhaseUploading, muster.PhaseDone} {
+		phases = append(phases, muster.PhaseChange{Phase: phase, At: time.Now()})
+	}
+	_, err := p.store.Report(t.Context(), x.Launch.ID, &muster.Report{Attempt: 1, Phases: phases})
+	p.must(err)
+	p.log(x, muster.Stderr, 0, "the last line\n")
+	p.end(x, muster.RunSucceeded, "")
+	p.ends(s)
+	said := s.err.String()
+	if last, phase := strings.Index(said, "the last line"), strings.Index(said, "phase uploading"); last < 0 || phase < last || !strings.HasSuffix(said, " succeeded\n") {
+		t.Errorf("%s", said)
+	}
+}
+
+// TestLogsOfWaiting says why a run waits whose logs are waited for, and of one
+// that was never started why not.
+func TestLogsOfWaiting(t *testing.T) {
+	p := open(t)
+	p.submitted("r")
+	_, err := p.ledger.Apply(t.Context(), &muster.Decision{Waits: []muster.Wait{{RunID: p.run("r").ID, Reason: muster.WaitReason{Code: muster.WaitCapacity, Message: "no room"}}}})
+	p.must(err)
+	s := p.begin("run", "logs", "-f", "r")
+	p.says(&s.err, "run r waits: no room\n")
+	x := p.start("r")
+	p.log(x, muster.Stdout, 0, "a\n")
+	p.end(x, muster.RunSucceeded, "")
+	p.ends(s)
+	if s.code != 0 || s.out.String() != "a\n" || strings.Count(s.err.String(), "\n") != 1 {
+		t.Errorf("exit code %d: %q %q", s.code, s.out.String(), s.err.String())
+	}
+	p.submitted("b")
+	p.do("run", "cancel", "b")
+	_, err = p.ledger.StopQueued(t.Context())
+	p.must(err)
+	if o := p.do("run", "logs", "b"); o.err != "run b was never started: cancelled by the user while it waited\n" {
+		t.Errorf("%q", o.err)
 	}
 }
 

@@ -55,28 +55,56 @@ func waitRuns(c *cli.Context) error {
 // awaitEnd waits until a run is final. Why it waits is said on stderr: what is
 // so now, and each change of the kind.
 func awaitEnd(ctx context.Context, c *cli.Context, api *client.Client, workspace, name string) (*muster.RunView, error) {
-	says := func(e *muster.Event) {
-		if e != nil && e.Kind == muster.EventWait {
-			fmt.Fprintf(c.App.ErrWriter, "-- %s run %s waits: %s\n", clock(e.At), name, e.Message)
-		}
-	}
-	f := muster.EventFilter{Workspace: workspace, Run: name, Kinds: []muster.EventKind{muster.EventState, muster.EventWait}}
-	past, err := pagesOfEvents(ctx, api, f)
-	if err != nil {
+	f := newFollower(c, api, workspace, name)
+	if err := f.waits(ctx, func(*muster.Event) bool { return false }); err != nil {
 		return nil, err
-	}
-	if n := len(past); n > 0 {
-		says(past[n-1])
-		f.After = past[n-1].Seq
-	}
-	for e, err := range api.Events(ctx, f) {
-		if err != nil {
-			return nil, err
-		}
-		says(e)
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	return api.FollowedRun(ctx, workspace, name)
+}
+
+// waits says why the run waits: what is so now, and each change of the kind,
+// until its end or an event after which nobody wants to hear of it.
+func (f *follower) waits(ctx context.Context, enough func(*muster.Event) bool) error {
+	says := func(e *muster.Event) {
+		if e.Kind == muster.EventWait {
+			f.print(f.err, fmt.Appendf(nil, "-- %s run %s waits: %s\n", clock(e.At), f.name, e.Message))
+		}
+	}
+	chosen := muster.EventFilter{Workspace: f.workspace, Run: f.name, Kinds: []muster.EventKind{muster.EventState, muster.EventWait}}
+	past, err := pagesOfEvents(ctx, f.api, chosen)
+	if err != nil {
+		return err
+	}
+	if n := len(past); n > 0 {
+		says(past[n-1])
+		chosen.After = past[n-1].Seq
+	}
+	for e, err := range f.api.Events(ctx, chosen) {
+		if err != nil {
+			return err
+		}
+		says(e)
+		if enough(e) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// tellWaits says why a run waits while its logs are waited for, until it leaves
+// the queue. The logs alone tell of an error.
+func (f *follower) tellWaits(ctx context.Context, run *muster.RunView) (stop func()) {
+	if run.State != muster.RunQueued {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		_ = f.waits(ctx, func(e *muster.Event) bool { return e.Kind == muster.EventState && e.To != muster.RunQueued })
+	}()
+	return func() { cancel(); <-told }
 }

@@ -57,7 +57,10 @@ func (a *API) registerData() {
 			Name    string `query:"name" doc:"Only this metric."`
 			Attempt int    `query:"attempt" minimum:"0" doc:"Only what this attempt logged; 0 is of each step what the last attempt did that has it."`
 		}) (*body[[]muster.Metric], error) {
-			r, err := a.Runs.FindRun(ctx, in.Workspace, in.Run)
+			r, attempts, err := a.attempts(ctx, in.InRun)
+			if err == nil && in.Attempt > 0 {
+				err = checkAttempt(attempts, in.Attempt)
+			}
 			if err != nil {
 				return nil, err
 			}

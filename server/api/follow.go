@@ -261,11 +261,19 @@ func (a *API) attempts(ctx context.Context, in InRun) (*muster.Run, []*muster.At
 
 // checkInstance refuses an instance that an attempt does not have.
 func checkInstance(attempts []*muster.Attempt, attempt, instance int) error {
-	if attempt < 1 || attempt > len(attempts) {
-		return muster.Errorf(muster.CodeNotFound, "the run has no attempt %d", attempt).At("attempt").WithCure("it has %d", len(attempts))
+	if err := checkAttempt(attempts, attempt); err != nil {
+		return err
 	}
 	if n := len(attempts[attempt-1].Instances); instance < 0 || instance >= n {
 		return muster.Errorf(muster.CodeNotFound, "attempt %d has no instance %d", attempt, instance).At("instance").WithCure("it has %d, numbered from 0", n)
+	}
+	return nil
+}
+
+// checkAttempt refuses an attempt that a run does not have.
+func checkAttempt(attempts []*muster.Attempt, attempt int) error {
+	if attempt < 1 || attempt > len(attempts) {
+		return muster.Errorf(muster.CodeNotFound, "the run has no attempt %d", attempt).At("attempt").WithCure("it has %d", len(attempts))
 	}
 	return nil
 }
