@@ -113,7 +113,7 @@ func (a *agent) uploadOutputs(ctx context.Context) error {
 func (a *agent) sendOutput(ctx context.Context, folder ship.Folder, f outputFile) error {
 	err := folder.Send(ctx, a.client, f.name, f.path)
 	if errors.Is(err, ship.ErrNotKept) {
-		a.reporter.note(fmt.Sprintf("%s is not kept: %v", f.path, errors.Unwrap(err)))
+		a.reporter.note(fmt.Sprintf("%s is %v", f.path, err))
 		return nil
 	}
 	if err != nil {

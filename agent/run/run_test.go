@@ -314,6 +314,9 @@ func TestHostileOutputs(t *testing.T) {
 			t.Errorf("it did not say that %s is not kept: %q", name, p.last().Notes)
 		}
 	}
+	if !p.noted("outputs/pipe is not kept: it is not a regular file") {
+		t.Errorf("it did not say why outputs/pipe is not kept: %q", p.last().Notes)
+	}
 	p.gone(as)
 }
 
