@@ -27,7 +27,11 @@ func (s *Store) CreateWorkspace(ctx context.Context, w *muster.Workspace) error 
 		err := t.QueryRowContext(ctx, `INSERT INTO workspaces (name, namespace, default_cluster, description, created_at) VALUES (?, ?, ?, ?, ?) RETURNING id`,
 			w.Name, w.Namespace, w.DefaultCluster, w.Description, micros(t.now)).Scan(&w.ID)
 		if isDuplicate(err) {
-			return muster.Errorf(muster.CodeConflict, "workspace %s exists already, or has existed", w.Name).At("name").WithCure("choose another name: no two workspaces ever have the same")
+			message := "workspace %s exists already"
+			if _, err := findWorkspace(ctx, t, w.Name); muster.CodeOf(err) == muster.CodeNotFound {
+				message = "there has been a workspace %s, which was deleted"
+			}
+			return muster.Errorf(muster.CodeConflict, message, w.Name).At("name").WithCure("choose another name: no two workspaces ever have the same")
 		}
 		return err
 	})
@@ -57,11 +61,19 @@ func scanWorkspace(row scanner) (*muster.Workspace, error) {
 
 func findWorkspace(ctx context.Context, q querier, name string) (*muster.Workspace, error) {
 	w, err := scanWorkspace(q.QueryRowContext(ctx, workspaceColumns+`WHERE deleted_at = 0 AND name = ?`, name))
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, muster.Errorf(muster.CodeNotFound, "there is no workspace %s", name).
-			WithCure("muster workspace list shows what there is, muster workspace create makes one")
+	if !errors.Is(err, sql.ErrNoRows) {
+		return w, err
 	}
-	return w, err
+	var deleted bool
+	if err := q.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM workspaces WHERE name = ?)`, name).Scan(&deleted); err != nil {
+		return nil, err
+	}
+	if deleted {
+		return nil, muster.Errorf(muster.CodeNotFound, "workspace %s was deleted, and its name is not given again", name).
+			WithCure("muster workspace list shows those that there are, -w or MUSTER_WORKSPACE names one; muster workspace create makes one of another name")
+	}
+	return nil, muster.Errorf(muster.CodeNotFound, "there is no workspace %s", name).
+		WithCure("muster workspace list shows what there is, muster workspace create makes one")
 }
 
 // ListWorkspaces returns all workspaces by name.
