@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -12,7 +11,6 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -183,26 +181,6 @@ func closeDev(p *dev.Platform, signals <-chan os.Signal) error {
 		case <-signals:
 			p.Hurry()
 		}
-	}
-}
-
-// showPlatform prints what a newcomer looks for.
-func showPlatform(out io.Writer, p *dev.Platform) {
-	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintf(w, "Muster\t%s\n", p.Addr)
-	fmt.Fprintf(w, "Nomad\t%s/ui\n", p.NomadAddr)
-	fmt.Fprintf(w, "Consul\t%s/ui\n", p.ConsulAddr)
-	fmt.Fprintf(w, "data\t%s\n", p.DataDir)
-	fmt.Fprintf(w, "token\t%s\n", p.TokenFile())
-	fmt.Fprintf(w, "logs\t%s\n", filepath.Join(p.DataDir, "log"))
-	w.Flush()
-	job := "examples/iris/job.yml"
-	if _, err := os.Stat(job); err != nil {
-		job = "job.yml"
-	}
-	fmt.Fprintf(out, "\nworkspace default and cluster local are there: try \"muster run submit --follow %s\" in another terminal. Ctrl-C stops.\n", job)
-	if usual, err := dev.DefaultFolder(); err != nil || p.DataDir != usual {
-		fmt.Fprintf(out, "there say first: export MUSTER_ADDR=%s MUSTER_TOKEN=\"$(cat '%s')\"\n", p.Addr, p.TokenFile())
 	}
 }
 

@@ -21,6 +21,7 @@ type Platform struct {
 	NomadAddr  string // URL of Nomad
 	ConsulAddr string // URL of Consul
 	DataDir    string
+	Lacks      []string // why workspace "default" or cluster "local" is not there, a sentence each
 
 	config Config
 	lock   *engines.Lock
@@ -40,7 +41,8 @@ type Platform struct {
 
 // Open starts the platform, or brings back what a crashed one left: runs that
 // still run are taken over. It returns when the server is ready and workspace
-// "default" and cluster "local" exist. The context bounds the start only.
+// "default" and cluster "local" exist, or Lacks says why not. The context bounds
+// the start only.
 func Open(ctx context.Context, c Config) (*Platform, error) {
 	if err := c.complete(); err != nil {
 		return nil, err

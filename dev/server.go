@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/muster-ml/muster"
 	"github.com/muster-ml/muster/engines"
 )
 
@@ -39,6 +40,9 @@ func (p *Platform) startServer(ctx context.Context) error {
 		return fmt.Errorf("read the server's token: %w", err)
 	}
 	p.Token = strings.TrimSpace(string(token))
+	if err := p.believed(ctx, filepath.Join(folder, "token")); err != nil {
+		return err
+	}
 	if err := writeFile(filepath.Join(p.DataDir, "token"), token); err != nil {
 		return err
 	}
@@ -51,22 +55,28 @@ func (p *Platform) startServer(ctx context.Context) error {
 	return p.create(ctx, "/api/v1/workspaces", map[string]string{"name": "default", "default_cluster": "local"})
 }
 
-// refused is an answer other than 2xx.
-type refused struct {
-	status int
-	text   string
+// believed asks whether the server knows the token in its folder.
+func (p *Platform) believed(ctx context.Context, file string) error {
+	err := p.request(ctx, "GET", "/api/v1/whoami", nil)
+	if muster.CodeOf(err) != muster.CodeUnauthenticated {
+		return err
+	}
+	return muster.Errorf(muster.CodeUnauthenticated, "the server of muster dev does not know the token in %s: somebody has revoked it", file).
+		WithCure("write the secret of another administrator's token into that file, or begin anew with another folder by --data-dir")
 }
 
-func (r refused) Error() string { return r.text }
-
 // create posts a thing; one that is there already will do. It looks first: a
-// start that changes nothing leaves nothing in the audit log.
+// start that changes nothing leaves nothing in the audit log. What cannot be made
+// as its name was another's is no error: a person has taken it away.
 func (p *Platform) create(ctx context.Context, path string, thing map[string]string) error {
 	if p.request(ctx, "GET", path+"/"+thing["name"], nil) == nil {
 		return nil
 	}
 	err := p.request(ctx, "POST", path, thing)
-	if r, ok := err.(refused); ok && r.status == http.StatusConflict {
+	if muster.CodeOf(err) == muster.CodeConflict {
+		if p.request(ctx, "GET", path+"/"+thing["name"], nil) != nil {
+			p.Lacks = append(p.Lacks, err.Error())
+		}
 		return nil
 	}
 	if err != nil {
@@ -103,7 +113,16 @@ func (p *Platform) request(ctx context.Context, method, path string, body any) e
 		return err
 	}
 	if resp.StatusCode/100 != 2 {
-		return refused{resp.StatusCode, fmt.Sprintf("%s %s: %s: %s", method, path, resp.Status, strings.TrimSpace(string(text)))}
+		return problem(fmt.Sprintf("%s %s", method, path), resp.Status, text)
 	}
 	return nil
+}
+
+// problem reads what the server answered instead of success.
+func problem(asked, status string, text []byte) error {
+	var said struct{ Code, Detail, Field, Cure string }
+	if err := json.Unmarshal(text, &said); err != nil || said.Code == "" {
+		return fmt.Errorf("%s: %s: %s", asked, status, bytes.TrimSpace(text))
+	}
+	return &muster.Error{Code: muster.Code(said.Code), Message: said.Detail, Field: said.Field, Cure: said.Cure}
 }
