@@ -39,22 +39,32 @@ func removal(kind string, remove func(c *cli.Context, api *client.Client, name s
 			return err
 		}
 		defer o.api.Close()
-		var last error
-		for _, name := range append([]string{o.name}, o.more...) {
-			if err = confirmed(c, kind+" "+name); err == nil {
-				err = remove(c, o.api, name)
+		return eachName(c, o.names(), func(name string) (string, error) {
+			if err := confirmed(c, kind+" "+name); err != nil {
+				return "", err
 			}
-			if err == nil {
-				fmt.Fprintf(c.App.ErrWriter, "%s %s is deleted\n", kind, name)
-				continue
-			}
-			if last != nil {
-				report(last, c.App.ErrWriter) // each is told, and the last one's exit code is ours
-			}
-			last = err
-		}
-		return last
+			return fmt.Sprintf("%s %s is deleted", kind, name), remove(c, o.api, name)
+		})
 	}
+}
+
+// eachName does something to each of some things and says what was done. One
+// that cannot be done does not hold back the others: each is told of, and the
+// last one's exit code is the command's.
+func eachName(c *cli.Context, names []string, do func(name string) (said string, err error)) error {
+	var last error
+	for _, name := range names {
+		said, err := do(name)
+		if err == nil {
+			fmt.Fprintln(c.App.ErrWriter, said)
+			continue
+		}
+		if last != nil {
+			report(last, c.App.ErrWriter)
+		}
+		last = err
+	}
+	return last
 }
 
 func deleteRuns() cli.ActionFunc {

@@ -65,7 +65,7 @@ func TestTokens(t *testing.T) {
 		"token create x --role reader --expires -1h":  {2, `--expires is "-1h"`},
 		"token create x --role reader -w none":        {3, "there is no workspace none"},
 		"token revoke none":                           {3, "there is no token none"},
-		"token revoke anna":                           {4, "is the last administrator's"},
+		"token revoke anna --yes":                     {4, "is the last administrator's"},
 	} {
 		if o := p.try(strings.Fields(line)...); o.code != want.code || !strings.Contains(o.err, want.text) {
 			t.Errorf("muster %s: exit code %d, want %d, %s", line, o.code, want.code, o.err)

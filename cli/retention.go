@@ -130,14 +130,10 @@ func archiveRuns(archived bool) cli.ActionFunc {
 			return err
 		}
 		defer o.api.Close()
-		for _, name := range append([]string{o.name}, o.more...) {
+		return eachName(c, o.names(), func(name string) (string, error) {
 			said, err := archiveRun(o, name, archived)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(c.App.ErrWriter, "run %s %s\n", name, said)
-		}
-		return nil
+			return fmt.Sprintf("run %s %s", name, said), err
+		})
 	}
 }
 

@@ -71,6 +71,9 @@ func aboutRun(c *cli.Context, names ...string) (*ofRun, error) {
 	return &ofRun{Context: c, api: api, workspace: workspaceOf(c), name: args[0], more: args[1:]}, nil
 }
 
+// names are all arguments, where each is a name.
+func (o *ofRun) names() []string { return append([]string{o.name}, o.more...) }
+
 func listRuns(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
@@ -170,19 +173,13 @@ func cancelRuns(c *cli.Context) error {
 		return err
 	}
 	defer o.api.Close()
-	var last error
-	for _, name := range append([]string{o.name}, o.more...) {
+	return eachName(c, o.names(), func(name string) (string, error) {
 		r, err := o.api.CancelRun(c.Context, o.workspace, name)
-		if err == nil {
-			fmt.Fprintf(c.App.ErrWriter, "run %s, which is %s, is told to end\n", r.Name, r.State)
-			continue
+		if err != nil {
+			return "", err
 		}
-		if last != nil {
-			report(last, c.App.ErrWriter) // each is told, and the last one's exit code is ours
-		}
-		last = err
-	}
-	return last
+		return fmt.Sprintf("run %s, which is %s, is told to end", r.Name, r.State), nil
+	})
 }
 
 // ended is the error with which a command ends that waited for a run. It may

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ func tokenCommand() *cli.Command {
 			&cli.StringFlag{Name: "role", Usage: "`ROLE`: reader, contributor or owner of the workspace, or administrator of the platform"},
 			&cli.StringFlag{Name: "expires", Usage: "`TIME` after which it stops working, such as 12h or 90d (default: never)"}}},
 		{Name: "list", Usage: "list the tokens of the workspaces that you own", Action: listTokens},
-		{Name: "revoke", Usage: "revoke tokens: they open nothing from now on", ArgsUsage: "NAME [NAME…]", Action: revokeTokens},
+		{Name: "revoke", Usage: "revoke tokens: they open nothing from now on", ArgsUsage: "NAME [NAME…]", Action: revokeTokens, Flags: []cli.Flag{yesFlag()}},
 	}}
 }
 
@@ -92,13 +93,23 @@ func revokeTokens(c *cli.Context) error {
 		return err
 	}
 	defer api.Close()
-	for _, name := range args {
-		if err := api.RevokeToken(c.Context, name); err != nil {
-			return err
-		}
-		fmt.Fprintf(c.App.ErrWriter, "token %s is revoked\n", name)
+	if err := spareOwn(c, api, args); err != nil {
+		return err
 	}
-	return nil
+	return eachName(c, args, func(name string) (string, error) {
+		return fmt.Sprintf("token %s is revoked", name), api.RevokeToken(c.Context, name)
+	})
+}
+
+// spareOwn refuses to revoke the token with which the caller proves himself,
+// unless he says that he means it: nothing else may open what it opens.
+func spareOwn(c *cli.Context, api *client.Client, names []string) error {
+	me, err := api.Whoami(c.Context)
+	if err != nil || c.Bool("yes") || !slices.Contains(names, me.Name) {
+		return err
+	}
+	return muster.Errorf(muster.CodeInvalid, "token %s is the one in use: this command and whatever else has it are shut out", me.Name).
+		WithCure("give them another first (muster token create), then add --yes to revoke it")
 }
 
 // auditCommand shows who did what.

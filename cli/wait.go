@@ -17,7 +17,7 @@ func waitRuns(c *cli.Context) error {
 		return err
 	}
 	defer o.api.Close()
-	names := append([]string{o.name}, o.more...)
+	names := o.names()
 	all := make([]fullView, len(names))
 	for i, name := range names {
 		v, err := awaitEnd(c.Context, c, o.api, o.workspace, name)
