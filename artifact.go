@@ -36,6 +36,7 @@ type ArtifactQuery struct {
 type ArtifactPage struct {
 	Artifacts []*Artifact `json:"artifacts"`
 	Next      string      `json:"next,omitempty"` // the cursor of the next page; "" at the end
+	RemovedAt time.Time   `json:"removed_at,omitzero" doc:"When retention removed the run's files, where there is none for that reason."`
 }
 
 // Artifacts keeps the rows of artifacts; the bytes are a Blobs'.

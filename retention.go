@@ -46,6 +46,7 @@ func (k Keeping) Expired(l *Left, now time.Time) (artifacts, logs bool) {
 // Removal is what of one run goes.
 type Removal struct {
 	Run       string    `json:"run"`
+	Deleted   bool      `json:"deleted,omitempty" doc:"A person has deleted the run: nothing of it is kept."`
 	EndedAt   time.Time `json:"ended_at"`
 	Artifacts int       `json:"artifacts"` // objects in the store
 	Logs      int       `json:"logs"`      // objects in the store
@@ -81,4 +82,6 @@ type Archive interface {
 	SeeUpload(ctx context.Context, workspaceID int64, sha256 string) error
 	// LogsRemoved returns when retention removed a run's logs; zero is never.
 	LogsRemoved(ctx context.Context, runID int64) (time.Time, error)
+	// FilesRemoved returns when retention removed a run's files; zero is never.
+	FilesRemoved(ctx context.Context, runID int64) (time.Time, error)
 }

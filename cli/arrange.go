@@ -191,6 +191,9 @@ func didYouMean(word string, known []string) string {
 	if near := muster.Nearest(word, bare); near != "" && alike(word, near) {
 		return "did you mean " + known[slices.Index(bare, near)] + "?"
 	}
+	if len(known) == 0 {
+		return "there is none"
+	}
 	return "there are " + strings.Join(known, ", ")
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/urfave/cli/v2"
@@ -19,6 +20,17 @@ import (
 // noFiles says why there may be nothing.
 const noFiles = "The run has left no file. What its command writes to ./outputs is kept when the command ends."
 
+// removed says that retention has removed what the run left, nil where it has
+// not.
+func (o *ofRun) removed() error {
+	at, err := o.api.FilesRemoved(o.Context.Context, o.workspace, o.name)
+	if err != nil || at.IsZero() {
+		return err
+	}
+	return muster.Errorf(muster.CodeNotFound, "the files of run %s were removed by retention on %s", o.name, at.Local().Format(time.DateOnly)).
+		WithCure("muster run archive keeps what a run left; muster workspace show tells how long it is kept otherwise")
+}
+
 func filesOfRun(c *cli.Context) error {
 	o, err := aboutRun(c, "[PATH]")
 	if err != nil {
@@ -29,6 +41,9 @@ func filesOfRun(c *cli.Context) error {
 		return muster.Errorf(muster.CodeInvalid, "muster run files takes one PATH, and got %d", len(o.more))
 	}
 	files, err := o.level(c.Bool("recursive"))
+	if err == nil && len(files) == 0 {
+		err = o.removed()
+	}
 	if err != nil {
 		return err
 	}
@@ -68,6 +83,9 @@ func (o *ofRun) level(all bool) ([]*muster.Artifact, error) {
 	if i := slices.IndexFunc(files, func(f *muster.Artifact) bool { return f.Path == name }); i >= 0 {
 		return files[i : i+1], nil
 	}
+	if err := o.removed(); err != nil {
+		return nil, err
+	}
 	return nil, muster.Errorf(muster.CodeNotFound, "run %s has no file or folder %s", o.name, name).WithCure("muster run files %s -r lists all", o.name)
 }
 
@@ -77,7 +95,13 @@ func downloadRun(c *cli.Context) error {
 		return err
 	}
 	defer o.api.Close()
+	if c.Int("parallel") < 1 {
+		return muster.Errorf(muster.CodeInvalid, "--parallel is %d", c.Int("parallel")).WithCure("use 1 or more")
+	}
 	files, err := o.api.Artifacts(c.Context, o.workspace, o.name, muster.ArtifactQuery{})
+	if err == nil && len(files) == 0 {
+		err = o.removed()
+	}
 	if err != nil {
 		return err
 	}

@@ -296,6 +296,23 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// TestFilesRemoved says of files that retention has removed that it has.
+func TestFilesRemoved(t *testing.T) {
+	p := open(t)
+	p.submitted("r")
+	x := p.start("r")
+	p.leave(x, "outputs/a", "a")
+	p.end(x, muster.RunSucceeded, "")
+	_, err := p.store.MarkRemoved(t.Context(), &muster.Left{RunID: x.Run.ID}, true, true)
+	p.must(err)
+	for _, line := range []string{"run files r", "run files r -r", "run files r outputs", "run download r", "run download r outputs/a"} {
+		if o := p.try(strings.Fields(line)...); o.code != 3 || o.err != "muster: the files of run r were removed by retention on "+time.Now().Format(time.DateOnly)+
+			"\n  muster run archive keeps what a run left; muster workspace show tells how long it is kept otherwise\n" {
+			t.Errorf("%s: exit code %d: %s", line, o.code, o.err)
+		}
+	}
+}
+
 func TestDownload(t *testing.T) {
 	p := open(t)
 	p.submitted("r")
@@ -337,7 +354,13 @@ func TestDownload(t *testing.T) {
 	if o := p.try("run", "download", "r", "outputs/["); o.code != 2 || !strings.Contains(o.err, "no pattern") {
 		t.Errorf("no pattern: %d %s", o.code, o.err)
 	}
+	if o := p.try("run", "download", "r", "--parallel", "0"); o.code != 2 || !strings.Contains(o.err, "--parallel is 0\n  use 1 or more") {
+		t.Errorf("no request at a time: %d %s", o.code, o.err)
+	}
 	p.submitted("nothing")
+	if o := p.try("run", "download", "nothing", "score"); o.code != 3 || !strings.Contains(o.err, "the run has no file score\n  there is none\n") {
+		t.Errorf("a file of nothing: %d %s", o.code, o.err)
+	}
 	if o := p.do("run", "download", "nothing", "-d", t.TempDir()); !strings.Contains(o.err, "left no file") {
 		t.Errorf("a download of nothing says %q", o.err)
 	}

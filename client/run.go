@@ -138,6 +138,16 @@ func (c *Client) Artifacts(ctx context.Context, workspace, run string, q muster.
 	}
 }
 
+// FilesRemoved returns when retention removed the files of a run; zero where it
+// has some, or never had any.
+func (c *Client) FilesRemoved(ctx context.Context, workspace, run string) (time.Time, error) {
+	page, err := get[*muster.ArtifactPage](ctx, c, values("limit", "1"), "workspaces", workspace, "runs", run, "artifacts")
+	if err != nil {
+		return time.Time{}, err
+	}
+	return page.RemovedAt, nil
+}
+
 // LogQuery chooses a run's logs.
 type LogQuery struct {
 	Workspace, Run string

@@ -118,7 +118,7 @@ func (r *retention) retain(ctx context.Context, w *muster.Workspace, dryRun bool
 // on is told why it is gone. What is marked is removed again until it is known
 // to be gone: a server may have died in between, or an agent been late.
 func (r *retention) run(ctx context.Context, keeping muster.Keeping, l *muster.Left, dryRun bool) (*muster.Removal, error) {
-	one, now := &muster.Removal{Run: l.Run, EndedAt: l.EndedAt}, r.now()
+	one, now := &muster.Removal{Run: l.Run, Deleted: l.Deleted, EndedAt: l.EndedAt}, r.now()
 	artifacts, logs := keeping.Expired(l, now)
 	if dryRun {
 		return one, r.purge(ctx, l, one, artifacts, logs, true)

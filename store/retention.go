@@ -114,6 +114,11 @@ func (s *Store) MarkPurged(ctx context.Context, runID int64, artifacts, logs boo
 	})
 }
 
+// FilesRemoved returns when retention removed a run's files.
+func (s *Store) FilesRemoved(ctx context.Context, runID int64) (at time.Time, err error) {
+	return at, s.read.QueryRowContext(ctx, `SELECT artifacts_removed_at FROM runs WHERE id = ?`, runID).Scan(timeCol{&at})
+}
+
 // LogsRemoved returns when retention removed a run's logs.
 func (s *Store) LogsRemoved(ctx context.Context, runID int64) (at time.Time, err error) {
 	return at, s.read.QueryRowContext(ctx, `SELECT logs_removed_at FROM runs WHERE id = ?`, runID).Scan(timeCol{&at})

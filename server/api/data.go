@@ -118,8 +118,9 @@ func (a *API) listArtifacts(ctx context.Context, in *listArtifacts) (*muster.Art
 	}
 	if page.Artifacts == nil {
 		page.Artifacts = []*muster.Artifact{}
+		page.RemovedAt, err = a.Archive.FilesRemoved(ctx, r.ID)
 	}
-	return page, nil
+	return page, err
 }
 
 // uploadsOf finds the workspace whose upload is asked for.
