@@ -114,7 +114,7 @@ func nodeListing() listing[*muster.Node] {
 		row: func(n *muster.Node) []string {
 			used := n.Used.Add(n.Foreign)
 			return []string{n.Name, n.ID[:min(8, len(n.ID))], n.Cluster, string(n.State), fmt.Sprintf("%s of %s", used.MHz, n.Allocatable.MHz),
-				fmt.Sprintf("%s of %s", used.MiB, n.Allocatable.MiB), fmt.Sprintf("%s of %s", gpus(used), gpus(n.Allocatable.Resources)), strings.Join(n.Runs, ", ")}
+				fmt.Sprintf("%s of %s", used.MiB, n.Allocatable.MiB), fmt.Sprintf("%s of %s", gpus(used), gpus(n.Allocatable.Resources)), orDash(strings.Join(n.Runs, ", "))}
 		},
 		wide: []string{"ENGINE", "NODE POOL", "NOMAD STATUS", "DISK MIB", "NOTES"},
 		more: func(n *muster.Node) []string {
@@ -124,7 +124,11 @@ func nodeListing() listing[*muster.Node] {
 			}
 			return []string{engine, n.NodePool, n.Status, n.Allocatable.DiskMiB.String(), orDash(strings.Join(notesOf(n), "; "))}
 		},
-		fields: map[string]string{"MHZ USED": "used.mhz", "MIB USED": "used.mib", "DISK MIB": "allocatable.disk_mib", "ENGINE": "container_engine"},
+		values: map[string]func(*muster.Node) any{
+			"MHZ USED":  func(n *muster.Node) any { return n.Used.Add(n.Foreign).MHz },
+			"MIB USED":  func(n *muster.Node) any { return n.Used.Add(n.Foreign).MiB },
+			"GPUS USED": func(n *muster.Node) any { return gpus(n.Used.Add(n.Foreign)) }},
+		fields: map[string]string{"DISK MIB": "allocatable.disk_mib", "ENGINE": "container_engine"},
 		empty:  "There is no such node: muster cluster list shows which node pools the clusters are made of.",
 	}
 }

@@ -102,12 +102,13 @@ type listing[T any] struct {
 	row   func(T) []string
 	empty string // says what to do next
 
-	wide   []string          // the columns that only -o wide has
-	more   func(T) []string  // their cells
-	fields map[string]string // the JSON field of a column that is not named after it
-	wrap   bool              // every word counts: what is too long for a column goes on below
-	passed string            // what is said where --filter leaves nothing
-	limit  int               // how many at most, after --filter and --sort-by; 0 is all
+	wide   []string               // the columns that only -o wide has
+	more   func(T) []string       // their cells
+	fields map[string]string      // the JSON field of a column that is not named after it
+	values map[string]func(T) any // what a column that is no field shows in words: a number or a time.Duration; nil of none
+	wrap   bool                   // every word counts: what is too long for a column goes on below
+	passed string                 // what is said where --filter leaves nothing
+	limit  int                    // how many at most, after --filter and --sort-by; 0 is all
 }
 
 // list writes the items that --filter leaves, in the order that --sort-by

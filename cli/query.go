@@ -3,13 +3,10 @@ package cli
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/urfave/cli/v2"
@@ -20,7 +17,7 @@ import (
 // listFlags are those that every verb has that lists something.
 func listFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "filter", Usage: "only those where `CONDITION` holds: KEY=VALUE, KEY!=VALUE, KEY~REGEX, KEY>N, KEY<N; KEY is a column or a field of -o json; may be given again"},
+		&cli.StringSliceFlag{Name: "filter", Usage: "only those where `CONDITION` holds: KEY=VALUE, KEY!=VALUE, KEY~REGEX, KEY>N, KEY<N, where N is a number, a time, or for a column of durations such as 90s or 2h; KEY is a column or a field of -o json; may be given again"},
 		&cli.StringFlag{Name: "sort-by", Usage: "in the order of `KEY`, a column or a field of -o json; -KEY turns it around"},
 	}
 }
@@ -39,12 +36,37 @@ type item[T any] struct {
 	cells  []string
 }
 
-// find returns the values at a key; a field below a list has many.
-func (i item[T]) find(k key) []any {
-	if k.path == "" {
-		return []any{i.cells[k.column]}
+// find returns the values at a key; a field below a list has many, and a column
+// that shows a number in words has both.
+func (l listing[T]) find(i item[T], k key) []any {
+	if k.path != "" {
+		return lookup(i.fields, k.path)
 	}
-	return lookup(i.fields, k.path)
+	found := []any{i.cells[k.column]}
+	for _, v := range l.measure(i, k) {
+		if kindOf(v) == kindNumber {
+			found = append(found, json.Number(wordOf(v)))
+		}
+	}
+	return found
+}
+
+// measure returns the values at a key as they are compared: of a column that
+// shows a number in words the number, of one that shows nothing none.
+func (l listing[T]) measure(i item[T], k key) []any {
+	if k.path != "" {
+		return lookup(i.fields, k.path)
+	}
+	if value, ok := l.values[l.columns(true)[k.column]]; ok {
+		if v := value(i.T); v != nil {
+			return []any{v}
+		}
+		return nil
+	}
+	if cell := i.cells[k.column]; cell != "" && cell != "-" {
+		return []any{cell}
+	}
+	return nil
 }
 
 // pick applies --filter and --sort-by, and the listing's limit after them.
@@ -130,7 +152,7 @@ func (l listing[T]) sort(items []item[T], s *jsonschema.Schema, order string) er
 		return err
 	}
 	slices.SortStableFunc(items, func(a, b item[T]) int {
-		va, vb := first(a.find(k)), first(b.find(k))
+		va, vb := first(l.measure(a, k)), first(l.measure(b, k))
 		switch {
 		case va == nil || vb == nil:
 			return cmp.Compare(boolean(va == nil), boolean(vb == nil))
@@ -155,11 +177,42 @@ func (l listing[T]) filter(items []item[T], s *jsonschema.Schema, condition stri
 	if err != nil {
 		return nil, err
 	}
+	if m[2] == ">" || m[2] == "<" {
+		return l.beyond(items, k, m[1], m[2], m[3])
+	}
 	holds, err := test(m[2], m[3])
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(items, func(i item[T]) bool { return !holds(i.find(k)) }), nil
+	return slices.DeleteFunc(items, func(i item[T]) bool { return !holds(l.find(i, k)) }), nil
+}
+
+// beyond keeps the items where a value at a key is more, or less, than something.
+// Values that cannot be compared with it are refused where all are of that kind.
+func (l listing[T]) beyond(items []item[T], k key, word, operator, text string) ([]item[T], error) {
+	kept, met, fit := []item[T]{}, kind(""), false
+	for _, i := range items {
+		holds := false
+		for _, v := range l.measure(i, k) {
+			met = kindOf(v)
+			want, ok := met.read(text)
+			fit = fit || ok
+			holds = holds || ok && compare(v, want) == map[string]int{">": 1, "<": -1}[operator]
+		}
+		if holds {
+			kept = append(kept, i)
+		}
+	}
+	if met == "" { // nobody has a value: whatever can be compared at all will do
+		for _, some := range []kind{kindNumber, kindTime, kindSpan} {
+			_, ok := some.read(text)
+			fit = fit || ok
+		}
+	}
+	if !fit {
+		return nil, met.refuse(word, operator, text)
+	}
+	return kept, nil
 }
 
 // test returns what an operator with its right side asks of the values at a
@@ -178,16 +231,6 @@ func test(operator, want string) (func([]any) bool, error) {
 			return nil, muster.Errorf(muster.CodeInvalid, "--filter: %q is no regular expression: %v", want, err)
 		}
 		one = func(v any) bool { return re.MatchString(wordOf(v)) }
-	case ">", "<":
-		_, isNumber := numberOf(want)
-		if _, err := time.Parse(time.RFC3339, want); err != nil && !isNumber {
-			return nil, muster.Errorf(muster.CodeInvalid, "--filter: %q is neither a number nor a time such as 2026-05-01T12:00:00Z", want)
-		}
-		sign := map[string]int{">": 1, "<": -1}[operator]
-		one = func(v any) bool {
-			_, is := numberOf(v)
-			return is == isNumber && compare(v, want) == sign
-		}
 	}
 	return func(all []any) bool {
 		return slices.ContainsFunc(all, one) || operator == "=" && want == "" && len(all) == 0
@@ -237,38 +280,4 @@ func boolean(b bool) int {
 		return 1
 	}
 	return 0
-}
-
-// compare puts two values in order: numbers by size, times by time, all else by
-// letters.
-func compare(a, b any) int {
-	na, aIs := numberOf(a)
-	nb, bIs := numberOf(b)
-	if aIs && bIs {
-		return cmp.Compare(na, nb)
-	}
-	ta, errA := time.Parse(time.RFC3339, wordOf(a))
-	tb, errB := time.Parse(time.RFC3339, wordOf(b))
-	if errA == nil && errB == nil {
-		return ta.Compare(tb)
-	}
-	return cmp.Compare(wordOf(a), wordOf(b))
-}
-
-// numberOf reads a value as a number.
-func numberOf(v any) (float64, bool) {
-	n, err := strconv.ParseFloat(wordOf(v), 64)
-	return n, err == nil
-}
-
-// wordOf shows a value of JSON in a word.
-func wordOf(v any) string {
-	switch v := v.(type) {
-	case string:
-		return v
-	case map[string]any, []any:
-		text, _ := json.Marshal(v) // was read from JSON a moment ago
-		return string(text)
-	}
-	return fmt.Sprint(v)
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -42,7 +43,8 @@ func showQueue(c *cli.Context) error {
 			}
 			return []string{r.Experiment, fmt.Sprint(r.Spec.Instances()), again}
 		},
-		fields: map[string]string{"RUN": "name", "PRIORITY": "spec.priority", "WAITING": "queued_at", "REASON": "wait_reason.message"},
+		values: map[string]func(*muster.Run) any{"WAITING": func(r *muster.Run) any { return time.Since(r.QueuedAt) }},
+		fields: map[string]string{"RUN": "name", "PRIORITY": "spec.priority", "REASON": "wait_reason.message"},
 		empty:  "No run waits.",
 	})
 }

@@ -123,6 +123,7 @@ func listRuns(c *cli.Context) error {
 			}
 			return []string{orDash(r.Parent), fmt.Sprint(r.Spec.Priority), clock(r.StartedAt), clock(r.EndedAt), code, orDash(metricWords(r.Metrics))}
 		},
+		values: map[string]func(*muster.RunView) any{"RAN": ranOf},
 		fields: map[string]string{"SUBMITTED": "created_at", "PRIORITY": "spec.priority", "STARTED": "started_at", "ENDED": "ended_at"},
 		limit:  c.Int("limit"),
 		empty:  noRun(c),
@@ -154,6 +155,17 @@ func lastedRun(r *muster.RunView) string {
 		return "-"
 	}
 	return lasted(r.StartedAt, r.EndedAt)
+}
+
+// ranOf is what lastedRun says, to be compared.
+func ranOf(r *muster.RunView) any {
+	switch {
+	case r.State == muster.RunQueued || r.StartedAt.IsZero():
+		return nil
+	case r.EndedAt.IsZero():
+		return time.Since(r.StartedAt)
+	}
+	return r.EndedAt.Sub(r.StartedAt)
 }
 
 // because says why a run is in its state; "" where that needs no reason.

@@ -37,6 +37,7 @@ func waitRuns(c *cli.Context) error {
 		row: func(v fullView) []string {
 			return []string{v.Name, string(v.State), lastedRun(v.RunView), orDash(because(v.RunView))}
 		},
+		values: map[string]func(fullView) any{"RAN": func(v fullView) any { return ranOf(v.RunView) }},
 	}); err != nil {
 		return err
 	}
