@@ -192,8 +192,16 @@ func logOut(c *cli.Context) error {
 	})
 	if err == nil {
 		fmt.Fprintf(c.App.ErrWriter, "context %s is logged out\n", name)
+		noteSecret(c)
 	}
 	return err
+}
+
+// noteSecret tells who has just logged out as whom commands go on.
+func noteSecret(c *cli.Context) {
+	if t, err := targetOf(c); err == nil && (t.secret.token != "" || t.secret.login != nil) {
+		fmt.Fprintf(c.App.ErrWriter, "note: from now on commands call %s with the token of %s; muster whoami shows who that is\n", t.addr.addr, t.secret.from)
+	}
 }
 
 func whoami(c *cli.Context) error {

@@ -189,14 +189,38 @@ func readSince(text string, now time.Time) (time.Time, error) {
 func readAge(text string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		var n float64
-		if _, err := fmt.Sscanf(days+"\n", "%g\n", &n); err != nil || n < 0 {
+		if _, err := fmt.Sscanf(days+"\n", "%g\n", &n); err != nil || !(n >= 0) {
 			return 0, muster.Errorf(muster.CodeInvalid, "%q is no age", text)
 		}
-		return time.Duration(n * float64(24*time.Hour)), nil
+		if n > float64(longest/day) {
+			return 0, errTooLarge
+		}
+		return time.Duration(n * float64(day)), nil
 	}
 	d, err := time.ParseDuration(text)
-	if err != nil || d < 0 {
+	switch {
+	case err != nil || d < 0:
 		return 0, muster.Errorf(muster.CodeInvalid, "%q is no age", text)
+	case d > longest:
+		return 0, errTooLarge
+	}
+	return d, nil
+}
+
+// longest is the longest duration that is read, and errTooLarge what is said of
+// a longer one.
+const longest = 10_000 * day
+
+var errTooLarge = muster.Errorf(muster.CodeInvalid, "it is too large").WithCure("use at most %s", span(longest))
+
+// ageOf reads the duration that a flag says.
+func ageOf(flag, text, cure string) (time.Duration, error) {
+	d, err := readAge(text)
+	if err == errTooLarge {
+		return 0, muster.Errorf(muster.CodeInvalid, "--%s is %q, and that is too large", flag, text).WithCure("%s", errTooLarge.Cure)
+	}
+	if err != nil {
+		return 0, muster.Errorf(muster.CodeInvalid, "--%s is %q", flag, text).WithCure("%s", cure)
 	}
 	return d, nil
 }

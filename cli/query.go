@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -151,6 +152,9 @@ func (l listing[T]) sort(items []item[T], s *jsonschema.Schema, order string) er
 	if err != nil {
 		return err
 	}
+	if err := l.missing(items, s, k); err != nil {
+		return err
+	}
 	slices.SortStableFunc(items, func(a, b item[T]) int {
 		va, vb := first(l.measure(a, k)), first(l.measure(b, k))
 		switch {
@@ -162,6 +166,27 @@ func (l listing[T]) sort(items []item[T], s *jsonschema.Schema, order string) er
 		return compare(va, vb)
 	})
 	return nil
+}
+
+// missing refuses to sort by a name below a map that nothing has: it is misspelt.
+func (l listing[T]) missing(items []item[T], s *jsonschema.Schema, k key) error {
+	first, name, below := strings.Cut(k.path, ".")
+	if field := s.Properties[first]; !below || field == nil || field.Properties != nil {
+		return nil
+	}
+	var names []string
+	for _, i := range items {
+		if len(lookup(i.fields, k.path)) > 0 {
+			return nil
+		}
+		if values := lookup(i.fields, first); len(values) == 1 {
+			if has, ok := values[0].(map[string]any); ok {
+				names = slices.AppendSeq(names, maps.Keys(has))
+			}
+		}
+	}
+	slices.Sort(names)
+	return muster.Errorf(muster.CodeInvalid, "--sort-by: nothing here has %q among its %s", name, first).WithCure("%s", didYouMean(name, slices.Compact(names)))
 }
 
 // conditionRE splits a condition of --filter.
@@ -235,49 +260,4 @@ func test(operator, want string) (func([]any) bool, error) {
 	return func(all []any) bool {
 		return slices.ContainsFunc(all, one) || operator == "=" && want == "" && len(all) == 0
 	}, nil
-}
-
-// lookup returns the values at a path such as "metrics.accuracy"; where it
-// leads through a list, those of all its members. A name may hold dots.
-func lookup(v any, path string) (found []any) {
-	switch v := v.(type) {
-	case []any:
-		for _, each := range v {
-			found = append(found, lookup(each, path)...)
-		}
-		return found
-	case map[string]any:
-		if path == "" {
-			return []any{v}
-		}
-		if below, ok := v[path]; ok {
-			return lookup(below, "")
-		}
-		for i, r := range path {
-			if below, ok := v[path[:i]]; r == '.' && ok {
-				found = append(found, lookup(below, path[i+1:])...)
-			}
-		}
-		return found
-	}
-	if path != "" || v == nil {
-		return nil
-	}
-	return []any{v}
-}
-
-// first returns the first of values; nil of none.
-func first(all []any) any {
-	if len(all) == 0 {
-		return nil
-	}
-	return all[0]
-}
-
-// boolean is 1 for true.
-func boolean(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

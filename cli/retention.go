@@ -85,9 +85,9 @@ func updateWorkspace(c *cli.Context) error {
 		if !c.IsSet(flag) {
 			continue
 		}
-		age, err := readAge(c.String(flag))
-		if err != nil && c.String(flag) != "0" {
-			return muster.Errorf(muster.CodeInvalid, "--%s is %q", flag, c.String(flag)).WithCure("use 30d, 12h, or 0 for ever")
+		age, err := ageOf(flag, c.String(flag), "use 30d, 12h, or 0 for ever")
+		if err != nil {
+			return err
 		}
 		ages[flag] = muster.Duration(age)
 	}

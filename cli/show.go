@@ -34,10 +34,16 @@ func showRun(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	gone := ""
+	if v.Parent != "" {
+		if _, err := o.api.Run(c.Context, o.workspace, v.Parent); muster.CodeOf(err) == muster.CodeNotFound {
+			gone = ", which is deleted"
+		}
+	}
 	shown := full(v)
 	shown.Below = below
 	return show(c, shown, func(t *table) {
-		drawHead(t, v)
+		drawHead(t, v, gone)
 		t.line("\nTimeline")
 		for _, m := range timeline(v) {
 			t.row("  "+clock(m.at), since(v.CreatedAt, m.at), m.what)
@@ -67,8 +73,9 @@ func showRun(c *cli.Context) error {
 	})
 }
 
-// drawHead writes what a run is and how it stands.
-func drawHead(t *table, v *muster.RunView) {
+// drawHead writes what a run is and how it stands; gone says that its parent is
+// deleted.
+func drawHead(t *table, v *muster.RunView, gone string) {
 	t.row("run", v.Name)
 	if v.DisplayName != "" {
 		t.row("display name", v.DisplayName)
@@ -78,7 +85,7 @@ func drawHead(t *table, v *muster.RunView) {
 	t.row("cluster", v.Cluster)
 	t.row("submitted", v.CreatedAt.Local().Format("2006-01-02 15:04:05 MST"))
 	if v.Parent != "" {
-		t.row("parent", v.Parent)
+		t.row("parent", v.Parent+gone)
 	}
 	t.row("state", stateWords(string(v.State), because(v)))
 	if !v.ArchivedAt.IsZero() {
@@ -93,14 +100,8 @@ func drawHead(t *table, v *muster.RunView) {
 	if v.ExitCode != nil {
 		t.row("exit code", fmt.Sprint(*v.ExitCode))
 	}
-	if v.Evictions > 0 {
-		var again time.Duration
-		for _, a := range v.Attempts {
-			if a.Outcome == muster.OutcomeEvicted {
-				again += a.Wasted()
-			}
-		}
-		t.row("evictions survived", fmt.Sprintf("%d; %s of work were done again", v.Evictions, length(again)))
+	if n, again := survived(v); n > 0 {
+		t.row("evictions survived", fmt.Sprintf("%d; %s of work was done again", n, length(again)))
 	}
 	if n := len(v.Attempts); n > 0 {
 		last := v.Attempts[n-1]
@@ -114,6 +115,22 @@ func drawHead(t *table, v *muster.RunView) {
 	for _, name := range slices.Sorted(maps.Keys(v.Tags)) {
 		t.row("tag "+name, v.Tags[name])
 	}
+}
+
+// survived counts the evictions after which a run went on, and sums up the work
+// that was lost by them. One that ended it was not survived, and what it took was
+// never done again.
+func survived(v *muster.RunView) (n int, again time.Duration) {
+	for i, a := range v.Attempts {
+		last := i == len(v.Attempts)-1
+		if a.Outcome == muster.OutcomeEvicted && !(last && v.State.Final()) {
+			n++
+			if !last {
+				again += a.Wasted()
+			}
+		}
+	}
+	return n, again
 }
 
 // drawWords writes names with their values, nothing for none.

@@ -3,8 +3,6 @@ package cli
 import (
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -37,9 +35,15 @@ func createToken(c *cli.Context) error {
 		q.Workspace = workspaceOf(c)
 	}
 	if text := c.String("expires"); text != "" {
-		if q.ExpiresIn, err = readLife(text); err != nil {
+		const cure = "write it like 12h or 90d"
+		age, err := ageOf("expires", text, cure)
+		if err != nil {
 			return err
 		}
+		if age == 0 {
+			return muster.Errorf(muster.CodeInvalid, "--expires is %q", text).WithCure(cure)
+		}
+		q.ExpiresIn = muster.Duration(age)
 	}
 	api, err := connect(c)
 	if err != nil {
@@ -57,18 +61,6 @@ func createToken(c *cli.Context) error {
 
 // day is what the d of a time stands for.
 const day = 24 * time.Hour
-
-// readLife reads a time such as 12h or 90d.
-func readLife(text string) (muster.Duration, error) {
-	if days, is := strings.CutSuffix(text, "d"); is {
-		if n, err := strconv.ParseFloat(days, 64); err == nil && n > 0 && n < 1e5 {
-			return muster.Duration(n * float64(day)), nil
-		}
-	} else if d, err := time.ParseDuration(text); err == nil && d > 0 {
-		return muster.Duration(d), nil
-	}
-	return 0, muster.Errorf(muster.CodeInvalid, "--expires is %q", text).WithCure("write it like 12h or 90d")
-}
 
 func listTokens(c *cli.Context) error {
 	return listAll(c, func(api *client.Client) ([]*muster.Token, error) { return api.Tokens(c.Context) }, listing[*muster.Token]{

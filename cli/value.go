@@ -107,3 +107,48 @@ func wordOf(v any) string {
 	}
 	return fmt.Sprint(v)
 }
+
+// lookup returns the values at a path such as "metrics.accuracy"; where it
+// leads through a list, those of all its members. A name may hold dots.
+func lookup(v any, path string) (found []any) {
+	switch v := v.(type) {
+	case []any:
+		for _, each := range v {
+			found = append(found, lookup(each, path)...)
+		}
+		return found
+	case map[string]any:
+		if path == "" {
+			return []any{v}
+		}
+		if below, ok := v[path]; ok {
+			return lookup(below, "")
+		}
+		for i, r := range path {
+			if below, ok := v[path[:i]]; r == '.' && ok {
+				found = append(found, lookup(below, path[i+1:])...)
+			}
+		}
+		return found
+	}
+	if path != "" || v == nil {
+		return nil
+	}
+	return []any{v}
+}
+
+// first returns the first of values; nil of none.
+func first(all []any) any {
+	if len(all) == 0 {
+		return nil
+	}
+	return all[0]
+}
+
+// boolean is 1 for true.
+func boolean(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
