@@ -94,10 +94,10 @@ func (c *Container) Options() (*EngineOptions, error) {
 		option, words = nextOption(words)
 		switch set, known := engineFlags[option.name]; {
 		case !known:
-			return nil, Errorf(CodeInvalid, "the engine option %q is not allowed", option.text).At("resources.docker_args").
+			return nil, Errorf(CodeInvalid, "the engine option %q is not allowed", option.text).At("container.docker_args").
 				WithCure("allowed are --%s", strings.Join(slices.Sorted(maps.Keys(engineFlags)), ", --"))
 		case !set(o, option.value):
-			return nil, Errorf(CodeInvalid, "the engine option --%s cannot be %q", option.name, option.value).At("resources.docker_args").
+			return nil, Errorf(CodeInvalid, "the engine option --%s cannot be %q", option.name, option.value).At("container.docker_args").
 				WithCure("write it as docker run takes it")
 		}
 	}
@@ -147,7 +147,7 @@ func (c *Container) validate() error {
 		return nil
 	}
 	if c.ShmMiB < 0 || c.ShmMiB > Whole(1<<30) {
-		return Errorf(CodeInvalid, "shm_size is %s MiB", c.ShmMiB).At("resources.shm_size").WithCure("write it like 2g")
+		return Errorf(CodeInvalid, "shm_size is %s MiB", c.ShmMiB).At("container.shm_mib").WithCure("write it like 2g")
 	}
 	_, err := c.Options()
 	return err

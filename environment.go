@@ -42,7 +42,7 @@ func (s Site) Validate() error {
 		}
 		image, instead := s[pattern].Image()
 		switch {
-		case instead && imageRE.MatchString(image):
+		case instead && isImage(image):
 		case s[pattern] == OfferNode, s[pattern] == OfferEither, s[pattern] == OfferContainer:
 			if s[pattern] != OfferNode && strings.HasPrefix(pattern, azureML) {
 				return Errorf(CodeInvalid, "%s is no image, and cannot be offered as %q", pattern, s[pattern]).WithCure("name one that stands in for it, as image:NAME, or use %q", OfferNode)
@@ -81,8 +81,17 @@ func DefaultSite() Site {
 // azureML begins the names of environments that are registered in Azure ML.
 const azureML = "azureml:"
 
-// imageRE is what can be the name of an image.
-var imageRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}$`)
+// imageRE is what container engines take as the name of an image: a registry, a
+// path, a tag and a digest, of which the path alone must be there.
+var imageRE = regexp.MustCompile(`^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?/)?` + imagePart + `(?:/` + imagePart + `)*` +
+	`(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9+._-]*:[0-9A-Fa-f]{32,})?$`)
+
+// imagePart is one part of an image's path.
+const imagePart = `[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*`
+
+// isImage reports whether a container engine would take a name as that of an
+// image.
+func isImage(name string) bool { return len(name) <= 255 && imageRE.MatchString(name) }
 
 // Resolve returns the image in whose container an environment runs, "" for the
 // node itself, and a note that says which mapping was used; for "", which asks
@@ -96,16 +105,16 @@ func (s Site) Resolve(environment string, engine bool) (image, note string, err 
 	switch stand, instead := offer.Image(); {
 	case offer == OfferNode, offer == OfferEither && !engine:
 		return "", fmt.Sprintf("environment %s: this site offers the node for it (%s → %s)", environment, found, offer), nil
+	case !instead && strings.HasPrefix(CanonicalEnvironment(environment), azureML):
+		return "", "", Errorf(CodeRefused, "environment %s is registered in Azure ML, and mapped to nothing on this site", environment).
+			At("environment").WithCure("%s", "name an image, or let the operator map it (muster server --site)"+s.mapped())
+	case !instead && !isImage(environment):
+		return "", "", Errorf(CodeInvalid, "%q is no name of an image", environment).At("environment").WithCure("write it like registry.example/team/image:tag, with small letters but in the tag")
 	case !engine:
 		return "", "", Errorf(CodeRefused, "environment %s runs in a container, and no node of the cluster has a container engine", environment).
 			At("environment").WithCure("%s", "name a cluster whose nodes have Docker, leave environment out to use what is on the node, or let the operator map it (muster server --site)"+s.mapped())
 	case instead:
 		return stand, fmt.Sprintf("environment %s: this site offers the image %s for it (%s → %s)", environment, stand, found, offer), nil
-	case strings.HasPrefix(CanonicalEnvironment(environment), azureML):
-		return "", "", Errorf(CodeRefused, "environment %s is registered in Azure ML, and mapped to nothing on this site", environment).
-			At("environment").WithCure("%s", "name an image, or let the operator map it (muster server --site)"+s.mapped())
-	case !imageRE.MatchString(environment):
-		return "", "", Errorf(CodeInvalid, "%q is no name of an image", environment).At("environment").WithCure("write it like registry.example/team/image:tag")
 	}
 	return environment, "", nil
 }

@@ -48,6 +48,11 @@ func TestResolve(t *testing.T) {
 		{environment: "nvcr.io/nvidia/pytorch:24.01-py3", engine: true, image: "nvcr.io/nvidia/pytorch:24.01-py3"},
 		{environment: "nvcr.io/nvidia/pytorch:24.01-py3", code: CodeRefused, cure: "leave environment out"},
 		{environment: "azureml:mine@latest", engine: true, code: CodeRefused, cure: "let the operator map it"},
+		{environment: "azureml:mine@latest", code: CodeRefused, cure: "let the operator map it"},
+		{environment: "NOT A / valid image::", code: CodeInvalid, cure: "image:tag"},
+		{environment: "foo@@bar", engine: true, code: CodeInvalid, cure: "image:tag"},
+		{environment: "Team/Image:1", engine: true, code: CodeInvalid, cure: "small letters"},
+		{environment: "localhost:5000/a_b/c__d/e--f.g:V1@sha256:" + strings.Repeat("0a", 32), engine: true, image: "localhost:5000/a_b/c__d/e--f.g:V1@sha256:" + strings.Repeat("0a", 32)},
 		{environment: "not an image", engine: true, code: CodeInvalid, cure: "image:tag"},
 	} {
 		image, note, err := site.Resolve(c.environment, c.engine)

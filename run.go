@@ -2,6 +2,7 @@ package muster
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 )
@@ -187,7 +188,16 @@ func (r *RunRequest) Validate() error {
 	if err := CheckName("experiment", r.Experiment); err != nil {
 		return err.(*Error).At("experiment")
 	}
-	return r.Spec.Validate()
+	return InSpec(r.Spec.Validate())
+}
+
+// InSpec returns an error about a place in a spec as one about that place in a
+// request, such as spec.compute.
+func InSpec(err error) error {
+	if e, ok := errors.AsType[*Error](err); ok && e.Field != "" {
+		return e.At("spec." + e.Field)
+	}
+	return err
 }
 
 // Origin says who asked for something, and by which request. Notes, such as the

@@ -36,9 +36,9 @@ func (s *Spec) Validate() error {
 		return Errorf(CodeInvalid, "%q is not a tier", s.Tier).At("tier").WithCure("use %s or %s", TierDedicated, TierLowPriority)
 	}
 	names := map[string]bool{}
-	for _, g := range s.Groups {
+	for i, g := range s.Groups {
 		if err := g.validate(); err != nil {
-			return err
+			return Within(err, fmt.Sprintf("groups[%d]", i))
 		}
 		if names[g.Name] {
 			return Errorf(CodeInvalid, "two groups are named %s", g.Name).At("groups").WithCure("give each its own name")
@@ -92,16 +92,39 @@ func (g *Group) validate() error {
 		return err
 	}
 	if g.Count < 1 || g.Count > MaxInstances {
-		return Errorf(CodeInvalid, "instance count is %d", g.Count).At("resources.instance_count").WithCure("use 1 to %d", MaxInstances)
+		return Errorf(CodeInvalid, "instance count is %d", g.Count).At("count").WithCure("use 1 to %d", MaxInstances)
 	}
-	if a := g.Ask; a != nil && (a.Cores <= 0 || a.MiB < Whole(16) || a.GPUs < 0) {
-		return Errorf(CodeInvalid, "asks for %s cpus, %s MiB and %s gpus", a.Cores, a.MiB, a.GPUs).At("x-muster.resources").
-			WithCure("ask for more than 0 cpus and at least 16 MiB of memory")
+	if g.Ask == nil {
+		return nil
 	}
-	if a := g.Ask; a != nil && a.GPUs%Whole(1) != 0 {
+	return Within(g.Ask.validate(), "resources")
+}
+
+// validate refuses what no node has.
+func (a *Ask) validate() error {
+	for _, limit := range []struct {
+		field, unit    string
+		v, least, most Amount
+	}{
+		{"cpus", "cpus", a.Cores, 1, Whole(1e6)},
+		{"memory_mib", "MiB of memory", a.MiB, Whole(16), Whole(1 << 30)},
+		{"gpus", "gpus", a.GPUs, 0, Whole(1024)},
+	} {
+		if limit.v < limit.least || limit.v > limit.most {
+			asked := "asks for " + limit.v.String()
+			if limit.v > limit.most {
+				asked = "asks for more than " + limit.most.String() // as a number it may be cut
+			}
+			return Errorf(CodeInvalid, "%s %s", asked, limit.unit).At(limit.field).WithCure("use %s to %s", limit.least, limit.most)
+		}
+	}
+	if a.GPUs == 0 && a.GPUModel != "" {
+		return Errorf(CodeInvalid, "names the model %s, and asks for no gpus", a.GPUModel).At("gpu_model").WithCure("say how many: gpus: 1")
+	}
+	if a.GPUs%Whole(1) != 0 {
 		parts := Amount(a.Share())
 		if a.GPUs > Whole(1) || parts > MaxShares || max(Whole(1)-a.GPUs*parts, a.GPUs*parts-Whole(1)) > parts {
-			return Errorf(CodeInvalid, "asks for %s gpus", a.GPUs).At("x-muster.resources.gpus").
+			return Errorf(CodeInvalid, "asks for %s gpus", a.GPUs).At("gpus").
 				WithCure("ask for whole ones, or for exactly one share: 0.5, 0.333, 0.25 or another 1/N")
 		}
 	}

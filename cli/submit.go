@@ -191,11 +191,12 @@ func placed(err error, job *jobfile.Job) error {
 	if !ok || !slices.Contains([]muster.Code{muster.CodeRefused, muster.CodeInvalid, muster.CodeNotFound}, e.Code) || e.Field == "" {
 		return err
 	}
+	there := *e
+	there.Field = jobfile.Key(e.Field)
 	at := job.Place(e.Field)
 	if at == "" {
-		return err
+		return &there
 	}
-	there := *e
 	there.Message = at + ": " + e.Message
 	return &there
 }

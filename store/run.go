@@ -50,7 +50,7 @@ func (t *tx) createRun(ctx context.Context, r muster.NewRun, by muster.Origin) e
 		return err
 	}
 	if cluster.Deleting {
-		return muster.Errorf(muster.CodeRefused, "cluster %s is being deleted", cluster.Name).At("compute").WithCure("name another; muster cluster list shows them")
+		return muster.Errorf(muster.CodeRefused, "cluster %s is being deleted", cluster.Name).At("spec.compute").WithCure("name another; muster cluster list shows them")
 	}
 	var experiment int64
 	if err := t.QueryRowContext(ctx, `INSERT INTO experiments (workspace_id, name, runs, created_at) VALUES (?, ?, 1, ?)

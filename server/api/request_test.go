@@ -54,25 +54,29 @@ func TestDocumentIsComplete(t *testing.T) {
 func TestCures(t *testing.T) {
 	d := open(t)
 	for body, want := range map[string]string{
-		`{"spec":{"comand":"x","command":"x"}}`:                                            "spec.comand is not known: did you mean spec.command?",
-		`{"nmae":"x","spec":{"command":"x"}}`:                                              "nmae is not known: did you mean name?",
-		`{"spec":{"command":"x","groups":[{"resources":{"cpu":2,"cpus":2}}]}}`:             "spec.groups[0].resources.cpu is not known: did you mean spec.groups[0].resources.cpus?",
-		`{"spec":{"command":"x","inputs":{"a":{"pth":"x"}}}}`:                              "spec.inputs.a.pth is not known: did you mean spec.inputs.a.path?",
-		`{"spec":{"command":"x","outputs":{"a":{"somewhere":"x"}}}}`:                       "spec.outputs.a.somewhere is not known: what is known there: mode, type",
-		`{"spec":{"command":"x","groups":[{"resources":{"cpus":"2","memory_mib":4096}}]}}`: "spec.groups[0].resources.cpus must be a number",
-		`{"spec":{"command":"x","groups":[{"resources":{"cpus":0.5}}]}}`:                   "spec.groups[0].resources.memory_mib is missing",
-		`{"spec":{"command":"x","groups":[{"resources":{"cpus":0.5,"memory_mib":1.5}}]}}`:  "asks for 0.5 cpus, 1.5 MiB and 0 gpus: ask for more than 0 cpus and at least 16 MiB of memory",
-		`{"spec":{"command":"x","groups":[{"name":"a"},{"name":"a"}]}}`:                    "two groups are named a: give each its own name",
-		`{"spec":{"command":"x","tier":"spot"}}`:                                           `"spot" is not a tier: use dedicated or low_priority`,
-		`{"spec":{"command":"x","outputs":{"a":{"mode":"mount"}}}}`:                        `output "a" has mode "mount": use rw_mount, upload or direct`,
-		`{"spec":{"command":"x","inputs":{"a":{"path":"http://x/y","mode":"stream"}}}}`:    `input "a" has mode "stream": use ro_mount, download or direct`,
-		`{"spec":{"command":"x","inputs":{"a":{"path":"http://x/y","type":"mltable"}}}}`:   `input "a" has type "mltable": use uri_file or uri_folder`,
-		`{"spec":{"command":"x","environment_variables":{"1x":"y"}}}`:                      `"1x" is not a name of an environment variable: use letters, digits and '_', and no digit first`,
-		`{"spec":{"command":"x\u0000"}}`:                                                   "command holds a zero byte: take it out",
-		`{"spec":{"command":"x","environment_variables":{"A":"\u0000"}}}`:                  "environment_variables.A holds a zero byte: take it out",
-		`{"spec":{"command":"x","timeout":1e300}}`:                                         "timeout is 1000000000: use 1 to 604800",
-		`{"experiment":"a b","spec":{"command":"x"}}`:                                      `"a b" is not a name for an experiment: use 1 to 64 of letters, digits, '_' and '-', and begin with a letter or digit, such as a-b`,
-		`{"parent":"none","spec":{"command":"x"}}`:                                         "there is no run none in workspace w: muster run list shows what there is",
+		`{"spec":{"comand":"x","command":"x"}}`:                                                           "spec.comand is not known: did you mean spec.command?",
+		`{"nmae":"x","spec":{"command":"x"}}`:                                                             "nmae is not known: did you mean name?",
+		`{"spec":{"command":"x","groups":[{"resources":{"cpu":2,"cpus":2}}]}}`:                            "spec.groups[0].resources.cpu is not known: did you mean spec.groups[0].resources.cpus?",
+		`{"spec":{"command":"x","inputs":{"a":{"pth":"x"}}}}`:                                             "spec.inputs.a.pth is not known: did you mean spec.inputs.a.path?",
+		`{"spec":{"command":"x","outputs":{"a":{"somewhere":"x"}}}}`:                                      "spec.outputs.a.somewhere is not known: what is known there: mode, type",
+		`{"spec":{"command":"x","groups":[{"resources":{"cpus":"2","memory_mib":4096}}]}}`:                "spec.groups[0].resources.cpus must be a number",
+		`{"spec":{"command":"x","groups":[{"resources":{"cpus":0.5}}]}}`:                                  "spec.groups[0].resources.memory_mib is missing",
+		`{"spec":{"command":"x","groups":[{"resources":{"cpus":0.5,"memory_mib":1.5}}]}}`:                 "asks for 1.5 MiB of memory: use 16 to 1073741824",
+		`{"spec":{"command":"x","groups":[{"resources":{"cpus":1e308,"memory_mib":16}}]}}`:                "asks for more than 1000000 cpus: use 0.001 to 1000000",
+		`{"spec":{"command":"x","groups":[{"resources":{"cpus":1,"memory_mib":-3}}]}}`:                    "asks for -3 MiB of memory: use 16 to 1073741824",
+		`{"spec":{"command":"x","groups":[{"resources":{"cpus":1,"memory_mib":16,"gpu_model":"V100"}}]}}`: "names the model V100, and asks for no gpus: say how many: gpus: 1",
+		`{"spec":{"command":"x","environment":"azureml:foo@latest"}}`:                                     "environment azureml:foo@latest is registered in Azure ML, and mapped to nothing on this site: name an image, or let the operator map it (muster server --site); mapped are azureml:AzureML-*, azureml:acpt-*, azureml:lightgbm-*, azureml:minimal-*, azureml:python-*, azureml:sklearn-*, azureml:tensorflow-*, continuumio/miniconda3:*, library/alpine:*, library/busybox:*, library/debian:*, library/python:*, library/python@*, library/ubuntu:*, mcr.microsoft.com/azureml/*",
+		`{"spec":{"command":"x","groups":[{"name":"a"},{"name":"a"}]}}`:                                   "two groups are named a: give each its own name",
+		`{"spec":{"command":"x","tier":"spot"}}`:                                                          `"spot" is not a tier: use dedicated or low_priority`,
+		`{"spec":{"command":"x","outputs":{"a":{"mode":"mount"}}}}`:                                       `output "a" has mode "mount": use rw_mount, upload or direct`,
+		`{"spec":{"command":"x","inputs":{"a":{"path":"http://x/y","mode":"stream"}}}}`:                   `input "a" has mode "stream": use ro_mount, download or direct`,
+		`{"spec":{"command":"x","inputs":{"a":{"path":"http://x/y","type":"mltable"}}}}`:                  `input "a" has type "mltable": use uri_file or uri_folder`,
+		`{"spec":{"command":"x","environment_variables":{"1x":"y"}}}`:                                     `"1x" is not a name of an environment variable: use letters, digits and '_', and no digit first`,
+		`{"spec":{"command":"x\u0000"}}`:                                                                  "command holds a zero byte: take it out",
+		`{"spec":{"command":"x","environment_variables":{"A":"\u0000"}}}`:                                 "environment_variables.A holds a zero byte: take it out",
+		`{"spec":{"command":"x","timeout":1e300}}`:                                                        "timeout is 1000000000: use 1 to 604800",
+		`{"experiment":"a b","spec":{"command":"x"}}`:                                                     `"a b" is not a name for an experiment: use 1 to 64 of letters, digits, '_' and '-', and begin with a letter or digit, such as a-b`,
+		`{"parent":"none","spec":{"command":"x"}}`:                                                        "there is no run none in workspace w: muster run list shows what there is",
 		`null`: "the body must be an object",
 		``:     "this call needs a body: send JSON; /api/v1/docs shows what is in it",
 	} {
@@ -81,6 +85,9 @@ func TestCures(t *testing.T) {
 		d.must(json.Unmarshal([]byte(text), &p))
 		if got := strings.TrimSuffix(p.Detail+": "+p.Cure, ": "); got != want || resp.StatusCode/100 != 4 {
 			t.Errorf("%s\n got %s\nwant %s", body, got, want)
+		}
+		if strings.Contains(body, "cpus\":1e308") && p.Field != "spec.groups[0].resources.cpus" {
+			t.Errorf("%s: the field is %q", body, p.Field)
 		}
 		if strings.Contains(body, "a b") && p.Field != "experiment" || strings.Contains(body, "parent") && p.Field != "parent" {
 			t.Errorf("%s: the field is %q", body, p.Field)

@@ -112,37 +112,44 @@ func (a *API) newRun(ctx context.Context, w *muster.Workspace, q *muster.RunRequ
 	if q.Parent, err = a.parentOf(ctx, w.Name, q.Parent); err != nil {
 		return made, err
 	}
-	cluster, err := a.cluster(ctx, w, q.Spec.Compute)
+	cluster, notes, err := a.place(ctx, w, &q.Spec)
 	if err != nil {
-		return made, err
+		return made, muster.InSpec(err)
+	}
+	made.Notes = notes
+	made.Run = &muster.Run{Workspace: w.Name, Experiment: q.Experiment, Name: q.Name, Parent: q.Parent, DisplayName: q.DisplayName,
+		Description: q.Description, Tags: q.Tags, Properties: q.Properties, Cluster: cluster.Name, Spec: q.Spec}
+	return made, nil
+}
+
+// place finds where a run goes and in what environment, and what there is to note
+// about it; what its spec names must be there.
+func (a *API) place(ctx context.Context, w *muster.Workspace, s *muster.Spec) (cluster *muster.Cluster, notes []string, err error) {
+	if cluster, err = a.cluster(ctx, w, s.Compute); err != nil {
+		return nil, nil, err
 	}
 	if err := mayUse(w, cluster, "compute"); err != nil {
-		return made, err
+		return nil, nil, err
 	}
-	for i, name := range q.Spec.Alternatives {
+	for i, name := range s.Alternatives {
 		other, err := a.cluster(ctx, w, name)
 		if err == nil {
 			err = mayUse(w, other, "")
 		}
 		if e, is := err.(*muster.Error); is {
-			return made, e.At(fmt.Sprintf("alternatives[%d]", i))
+			return nil, nil, e.At(fmt.Sprintf("alternatives[%d]", i))
 		}
 		if err != nil {
-			return made, err
+			return nil, nil, err
 		}
 	}
-	if made.Notes, err = a.contain(ctx, w, cluster, &q.Spec); err != nil {
-		return made, err
+	if notes, err = a.contain(ctx, w, cluster, s); err != nil {
+		return nil, nil, err
 	}
-	if q.Spec.Tier != "" && q.Spec.Tier != cluster.Tier {
-		made.Notes = append(made.Notes, fmt.Sprintf("asked for tier %s, and cluster %s is %s", q.Spec.Tier, cluster.Name, cluster.Tier))
+	if s.Tier != "" && s.Tier != cluster.Tier {
+		notes = append(notes, fmt.Sprintf("asked for tier %s, and cluster %s is %s", s.Tier, cluster.Name, cluster.Tier))
 	}
-	if err := a.checkUploads(ctx, w, &q.Spec); err != nil {
-		return made, err
-	}
-	made.Run = &muster.Run{Workspace: w.Name, Experiment: q.Experiment, Name: q.Name, Parent: q.Parent, DisplayName: q.DisplayName,
-		Description: q.Description, Tags: q.Tags, Properties: q.Properties, Cluster: cluster.Name, Spec: q.Spec}
-	return made, nil
+	return cluster, notes, a.checkUploads(ctx, w, s)
 }
 
 // mayUse refuses a cluster that the workspace's runs may not go to.

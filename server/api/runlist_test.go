@@ -168,8 +168,8 @@ func TestBulk(t *testing.T) {
 	for body, says := range map[string]string{
 		`{"runs":[{"name":"x","spec":{"command":"a"}},{"name":"a","spec":{"command":"a"}}]}`:       `"field":"runs[1].name"`,
 		`{"runs":[{"name":"x","spec":{"command":"a"}},{"name":"x","spec":{"command":"a"}}]}`:       `"field":"runs[1].name"`,
-		`{"runs":[{"name":"x","spec":{"command":"a"}},{"spec":{"command":"a","compute":"none"}}]}`: `"field":"runs[1].compute"`,
-		`{"runs":[{"name":"x","spec":{"command":"a"}},{"spec":{"command":" "}}]}`:                  `"field":"runs[1].command"`,
+		`{"runs":[{"name":"x","spec":{"command":"a"}},{"spec":{"command":"a","compute":"none"}}]}`: `"field":"runs[1].spec.compute"`,
+		`{"runs":[{"name":"x","spec":{"command":"a"}},{"spec":{"command":" "}}]}`:                  `"field":"runs[1].spec.command"`,
 		`{"runs":[{"name":"x","spec":{"command":"a"}},{"spec":{"comand":"a","command":"a"}}]}`:     `did you mean runs[1].spec.command?`,
 		`{"runs":[{"name":"x","spec":{"command":"a"}},{"spec":{"command":"a"},"parent":"none"}]}`:  `"field":"runs[1].parent"`,
 		`{"runs":[]}`: "runs",
