@@ -3,6 +3,7 @@ package muster
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -61,7 +62,9 @@ type Cluster struct {
 	Paused         bool      `json:"paused"`          // its nodes stay as they are, and no run starts
 	Deleting       bool      `json:"deleting"`        // its nodes leave, then it is gone
 	CreatedAt      time.Time `json:"created_at"`
+	ReportedAt     time.Time `json:"-"` // when its autoscaler reported its machines last
 
+	SilentSince  time.Time         `json:"silent_since,omitzero" doc:"Since when its autoscaler has not been heard of, while it wants more nodes than it has."`
 	Wanted       *Wanted           `json:"wanted,omitempty"`      // nil of one that is not elastic, and before it is known
 	Failure      *BuyFailure       `json:"failure,omitempty"`     // why the provider gives no more nodes
 	SetupFailure *BuyFailure       `json:"-"`                     // why its nodes could not be made ready
@@ -164,6 +167,9 @@ func (s *ClusterSettings) validateNodes() error {
 	if err := oneOf("the cluster", "", "on_shrink", s.OnShrink, "", ShrinkWait, ShrinkRequeue, ShrinkTerminate); err != nil {
 		return err
 	}
+	if i := slices.Index(s.Workspaces, ""); i >= 0 {
+		return Errorf(CodeInvalid, "the name of a workspace is empty").At(fmt.Sprintf("workspaces[%d]", i)).WithCure("name those that may use it; an empty list is all")
+	}
 	if len(s.OS) > 64 {
 		return Errorf(CodeInvalid, "the name of the operating system has %d bytes", len(s.OS)).At("os")
 	}
@@ -195,14 +201,28 @@ func (s *ClusterSettings) validate(p Provider) error {
 	case s.Idle < Seconds(1) || s.Idle > Duration(7*24*time.Hour):
 		return Errorf(CodeInvalid, "idle_seconds is %g", time.Duration(s.Idle).Seconds()).At("idle_seconds").WithCure("use 1 to 604800")
 	}
-	return s.checkGroup()
+	return s.checkGroup(p)
 }
 
-// checkGroup refuses credentials.
-func (s *ClusterSettings) checkGroup() error {
+// groupKeys are what a provider must be told to find its nodes; of some it takes
+// one.
+var groupKeys = map[Provider][][]string{
+	ProviderAWS:   {{"aws_asg_name"}},
+	ProviderAzure: {{"resource_group"}, {"vm_scale_set"}},
+	ProviderGCE:   {{"project"}, {"region", "zone"}, {"mig_name"}},
+}
+
+// checkGroup refuses credentials, and a group that the provider does not find.
+func (s *ClusterSettings) checkGroup(p Provider) error {
 	for key := range s.Group {
 		if secretRE.MatchString(key) {
 			return Errorf(CodeInvalid, "group.%s would be kept and shown in clear", key).At("group." + key).WithCure("give credentials to the autoscaler, in its environment or files")
+		}
+	}
+	for _, some := range groupKeys[p] {
+		if !slices.ContainsFunc(some, func(key string) bool { return s.Group[key] != "" }) {
+			return Errorf(CodeInvalid, "provider %s needs group.%s", p, strings.Join(some, " or group.")).At("group."+some[0]).
+				WithCure("say what it calls its nodes: --group %s=NAME", some[0])
 		}
 	}
 	return nil

@@ -34,6 +34,21 @@ type Wanted struct {
 	At     time.Time `json:"at"`     // when the number became what it is
 }
 
+// SilenceLimit is how long an autoscaler may be silent: it reports every few
+// seconds.
+const SilenceLimit = time.Minute
+
+// Silence returns since when the autoscaler has not been heard of that is to bring
+// nodes which the cluster lacks; zero where it has, or none are lacking. Only that
+// of provider local reports.
+func (c *Cluster) Silence(now time.Time) time.Time {
+	heard := latest(c.ReportedAt, c.CreatedAt)
+	if c.Provider != ProviderLocal || c.Wanted == nil || c.Wanted.Nodes <= c.Nodes || now.Sub(latest(heard, c.Wanted.At)) <= SilenceLimit {
+		return time.Time{}
+	}
+	return heard
+}
+
 // Eviction is a loss of a node that somebody rehearses.
 type Eviction struct {
 	Machine string    `json:"machine"` // by name

@@ -31,8 +31,11 @@ func setText(c *cli.Context, flag string) *string {
 	return &v
 }
 
+// deleted is what became of what is gone at once.
+const deleted = "is deleted"
+
 // removal is a command that takes things of one kind away by name.
-func removal(kind string, remove func(c *cli.Context, api *client.Client, name string) error) cli.ActionFunc {
+func removal(kind string, remove func(c *cli.Context, api *client.Client, name string) (became string, err error)) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		o, err := aboutRun(c, "[NAME…]")
 		if err != nil {
@@ -43,7 +46,8 @@ func removal(kind string, remove func(c *cli.Context, api *client.Client, name s
 			if err := confirmed(c, kind+" "+name); err != nil {
 				return "", err
 			}
-			return fmt.Sprintf("%s %s is deleted", kind, name), remove(c, o.api, name)
+			became, err := remove(c, o.api, name)
+			return fmt.Sprintf("%s %s %s", kind, name, became), err
 		})
 	}
 }
@@ -68,20 +72,20 @@ func eachName(c *cli.Context, names []string, do func(name string) (said string,
 }
 
 func deleteRuns() cli.ActionFunc {
-	return removal("run", func(c *cli.Context, api *client.Client, name string) error {
-		return api.DeleteRun(c.Context, workspaceOf(c), name)
+	return removal("run", func(c *cli.Context, api *client.Client, name string) (string, error) {
+		return deleted, api.DeleteRun(c.Context, workspaceOf(c), name)
 	})
 }
 
 func deleteExperiments() cli.ActionFunc {
-	return removal("experiment", func(c *cli.Context, api *client.Client, name string) error {
-		return api.DeleteExperiment(c.Context, workspaceOf(c), name)
+	return removal("experiment", func(c *cli.Context, api *client.Client, name string) (string, error) {
+		return deleted, api.DeleteExperiment(c.Context, workspaceOf(c), name)
 	})
 }
 
 func deleteWorkspaces() cli.ActionFunc {
-	return removal("workspace", func(c *cli.Context, api *client.Client, name string) error {
-		return api.DeleteWorkspace(c.Context, name)
+	return removal("workspace", func(c *cli.Context, api *client.Client, name string) (string, error) {
+		return deleted, api.DeleteWorkspace(c.Context, name)
 	})
 }
 

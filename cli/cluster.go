@@ -51,8 +51,17 @@ func settingsFlags() []cli.Flag {
 		&cli.StringFlag{Name: "on-shrink", Usage: "what happens to runs when its max becomes less than its nodes, a `WORD`: wait (they go on), requeue or terminate", Value: string(muster.ShrinkWait)},
 		&cli.StringFlag{Name: "os", Usage: "operating `SYSTEM` that its nodes must have, such as ubuntu (default: any)"},
 		&cli.StringFlag{Name: "run-as", Usage: "`USER` of its nodes whose rights runs have (default: the server's --run-as)"},
-		&cli.StringSliceFlag{Name: "allow", Usage: "`WORKSPACE` that may use it; may be given again (default: all)"},
+		&cli.StringSliceFlag{Name: "allow", Usage: "`WORKSPACE` that may use it; may be given again, and '' is all (default: all)"},
 	}
+}
+
+// allowed reads which workspaces may use a cluster; one empty name is all of them.
+func allowed(c *cli.Context) []string {
+	names := c.StringSlice("allow")
+	if len(names) == 1 && names[0] == "" {
+		return []string{}
+	}
+	return names
 }
 
 // setOf returns the value of a flag, nil where it was not given.
@@ -115,7 +124,7 @@ func readCluster(c *cli.Context) (*muster.ClusterRequest, error) {
 		q.Idle = muster.Duration(c.Duration("idle"))
 	}
 	if c.IsSet("allow") {
-		q.Workspaces = c.StringSlice("allow")
+		q.Workspaces = allowed(c)
 	}
 	for _, pair := range c.StringSlice("group") {
 		key, value, ok := strings.Cut(pair, "=")
@@ -156,7 +165,7 @@ func createCluster(c *cli.Context) error {
 	}
 	return show(c, k, func(t *table) {
 		if k.Provider.Elastic() {
-			t.line("cluster %s is made: %d to %d nodes of size %s; a node that is idle for %s leaves", k.Name, k.Min, k.Max, k.Size, k.Idle)
+			t.line("cluster %s is made: %d to %s of size %s; a node that is idle for %s leaves", k.Name, k.Min, count(k.Max, "node"), k.Size, k.Idle)
 			return
 		}
 		t.line("cluster %s is made; node pool %s has %s, %d ready", k.Name, k.NodePool, count(k.Nodes, "node"), k.Ready)
@@ -165,7 +174,7 @@ func createCluster(c *cli.Context) error {
 
 func updateCluster(c *cli.Context) error {
 	change := muster.ClusterChange{Size: setText(c, "size"), Min: setOf(c, "min", c.Int("min")), Max: setOf(c, "max", c.Int("max")), Idle: setOf(c, "idle", muster.Duration(c.Duration("idle"))),
-		Workspaces: setOf(c, "allow", c.StringSlice("allow")), RunAs: setText(c, "run-as"), OS: setText(c, "os"), OnShrink: (*muster.OnShrink)(setText(c, "on-shrink"))}
+		Workspaces: setOf(c, "allow", allowed(c)), RunAs: setText(c, "run-as"), OS: setText(c, "os"), OnShrink: (*muster.OnShrink)(setText(c, "on-shrink"))}
 	if file := c.String("file"); file != "" {
 		read, err := readCompute(c, file)
 		if err != nil {
@@ -215,8 +224,14 @@ func changeCluster(c *cli.Context, change muster.ClusterChange) error {
 }
 
 func deleteClusters() cli.ActionFunc {
-	return removal("cluster", func(c *cli.Context, api *client.Client, name string) error {
-		return api.DeleteCluster(c.Context, name)
+	return removal("cluster", func(c *cli.Context, api *client.Client, name string) (string, error) {
+		if err := api.DeleteCluster(c.Context, name); err != nil {
+			return "", err
+		}
+		if k, err := api.Cluster(c.Context, name); err == nil && k.Deleting {
+			return "is being deleted: its nodes leave", nil
+		}
+		return deleted, nil
 	})
 }
 

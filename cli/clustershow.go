@@ -20,15 +20,18 @@ func scaleOf(k *muster.Cluster) string {
 	case !k.Provider.Elastic():
 		return "its nodes just exist"
 	}
-	return fmt.Sprintf("%d to %d nodes; one that is idle for %s leaves", k.Min, k.Max, k.Idle)
+	return fmt.Sprintf("%d to %s; one that is idle for %s leaves", k.Min, count(k.Max, "node"), k.Idle)
 }
+
+// silenceOf says that a cluster's autoscaler is not heard of.
+func silenceOf(k *muster.Cluster) string { return "not heard of since " + clock(k.SilentSince) }
 
 // sizeOf shows a size in words.
 func sizeOf(s *muster.Allocatable) string {
 	if s == nil {
 		return "unknown: no node is ready"
 	}
-	text := fmt.Sprintf("%s cores, %s MHz, %s MiB", s.Cores, s.MHz, s.MiB)
+	text := fmt.Sprintf("%s, %s MHz, %s MiB", countAmount(s.Cores, "core"), s.MHz, s.MiB)
 	for _, d := range s.Devices {
 		text += fmt.Sprintf(", %s %s %s", d.Count, d.Type, d.Name)
 	}
@@ -45,6 +48,9 @@ func listClusters(c *cli.Context) error {
 			}
 			if k.Provider.Elastic() {
 				limits = fmt.Sprintf("%d-%d", k.Min, k.Max)
+			}
+			if k.Deleting {
+				limits = "being deleted"
 			}
 			return []string{k.Name, string(k.Provider), string(k.Tier), fmt.Sprint(k.Nodes), fmt.Sprint(k.Ready), wanted, limits, sizeOf(k.Offers)}
 		},
@@ -66,6 +72,9 @@ func showCluster(c *cli.Context) error {
 		t.row("nodes", fmt.Sprintf("%d, %d ready%s", k.Nodes, k.Ready, countsOf(k)))
 		if k.Wanted != nil {
 			t.row("wanted", fmt.Sprintf("%d since %s: %s", k.Wanted.Nodes, clock(k.Wanted.At), k.Wanted.Reason))
+		}
+		if !k.SilentSince.IsZero() {
+			t.row("autoscaler", silenceOf(k)+": see that muster-autoscaler runs")
 		}
 		if f := k.Failure; f != nil {
 			t.row("provider fails", fmt.Sprintf("%s (%s, %s), asked again at %s", f.Message, f.Kind, count(f.Tries, "time"), clock(f.Until)))

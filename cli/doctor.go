@@ -250,12 +250,27 @@ func (d *diagnosis) clusters(ctx context.Context, api *client.Client) {
 		d.add("clusters", checkFail, "muster cluster create --node-pool POOL NAME makes one", "there is no cluster, so no run can start")
 	}
 	for _, k := range all {
-		state, cure := checkOK, ""
-		if k.Ready == 0 {
-			state, cure = checkWarn, "nomad node status shows the nodes of the pool; runs of this cluster wait"
-		}
-		d.add("cluster "+k.Name, state, cure, "%s in node pool %s, %d ready", count(k.Nodes, "node"), k.NodePool, k.Ready)
+		d.cluster(k)
 	}
+}
+
+// cluster asks whether a cluster has the nodes that it shall have. One whose nodes
+// come and go may well have none.
+func (d *diagnosis) cluster(k *muster.Cluster) {
+	state, cure := checkOK, ""
+	words := fmt.Sprintf("%s in node pool %s, %d ready", count(k.Nodes, "node"), k.NodePool, k.Ready)
+	if k.Wanted != nil {
+		words += fmt.Sprintf(", %d wanted", k.Wanted.Nodes)
+	}
+	wants := !k.Provider.Elastic() || k.Wanted != nil && k.Wanted.Nodes > 0
+	switch {
+	case !k.SilentSince.IsZero():
+		state, cure = checkWarn, "see that muster-autoscaler runs, and its log; runs of this cluster wait"
+		words += "; its autoscaler was " + silenceOf(k)
+	case k.Ready == 0 && wants:
+		state, cure = checkWarn, "nomad node status shows the nodes of the pool; runs of this cluster wait"
+	}
+	d.add("cluster "+k.Name, state, cure, "%s", words)
 }
 
 // nodes repeats what the nodes say of themselves.
@@ -266,6 +281,9 @@ func (d *diagnosis) nodes(ctx context.Context, api *client.Client) {
 		return
 	}
 	for _, n := range all {
+		if n.State == muster.NodeLeaving {
+			continue // as it shall
+		}
 		if !n.Ready() {
 			d.add("node "+n.Name, checkWarn, "nomad node status "+n.ID, "%s: Nomad says %s", n.State, n.Status)
 		}

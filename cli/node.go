@@ -147,8 +147,8 @@ func showNode(c *cli.Context) error {
 			t.row("service", serviceOf(n))
 		}
 		t.row("offers", sizeOf(&n.Allocatable))
-		t.row("used by runs", fmt.Sprintf("%s MHz, %s MiB, %s gpus", n.Used.MHz, n.Used.MiB, gpus(n.Used)))
-		t.row("used by other Nomad jobs", fmt.Sprintf("%s MHz, %s MiB, %s gpus", n.Foreign.MHz, n.Foreign.MiB, gpus(n.Foreign)))
+		t.row("used by runs", fmt.Sprintf("%s MHz, %s MiB, %s", n.Used.MHz, n.Used.MiB, countAmount(gpus(n.Used), "gpu")))
+		t.row("used by other Nomad jobs", fmt.Sprintf("%s MHz, %s MiB, %s", n.Foreign.MHz, n.Foreign.MiB, countAmount(gpus(n.Foreign), "gpu")))
 		if n.Engine {
 			t.row("container engine", "yes")
 		} else {

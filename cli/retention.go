@@ -52,15 +52,15 @@ func drawRetention(t *table, r *muster.RetentionReport) {
 	if r.DryRun {
 		verb = "would go"
 	}
-	deleted := 0
+	gone := 0
 	for _, one := range r.Runs {
-		deleted += boolean(one.Deleted)
+		gone += boolean(one.Deleted)
 	}
 	why := ""
-	if deleted > 0 {
-		why = fmt.Sprintf("%s of these was deleted; of others ", count(deleted, "run"))
-		if deleted > 1 {
-			why = fmt.Sprintf("%s of these were deleted; of others ", count(deleted, "run"))
+	if gone > 0 {
+		why = fmt.Sprintf("%s of these was deleted; of others ", count(gone, "run"))
+		if gone > 1 {
+			why = fmt.Sprintf("%s of these were deleted; of others ", count(gone, "run"))
 		}
 	}
 	t.line("%s of %s and %s %s: %sfiles are kept %s, logs %s", bytesOf(r.Bytes), count(len(r.Runs), "run"), count(r.Uploads, "upload"), verb, why, keeps(r.Artifacts), keeps(r.Logs))

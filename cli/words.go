@@ -106,6 +106,14 @@ func count(n int, thing string) string {
 	return muster.Counted(n, thing)
 }
 
+// countAmount shows an amount of things: 1 core, 0.5 cores.
+func countAmount(a muster.Amount, thing string) string {
+	if a == muster.Whole(1) {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%s %ss", a, thing)
+}
+
 // gpus counts the devices of type gpu, and shares of them as parts of one.
 func gpus(r muster.Resources) (n muster.Amount) {
 	for _, d := range r.Devices {

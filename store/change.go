@@ -106,7 +106,7 @@ func (s *Store) DeleteExperiment(ctx context.Context, workspace, name string, by
 			return err
 		}
 		if e.Runs > 0 {
-			return muster.Errorf(muster.CodeConflict, "experiment %s has %d runs", name, e.Runs).WithCure("delete them first: muster run list -e %s shows them", name)
+			return muster.Errorf(muster.CodeConflict, "experiment %s has %s", name, muster.Counted(e.Runs, "run")).WithCure("delete them first: muster run list -e %s shows them", name)
 		}
 		_, err = t.exec(ctx, `UPDATE experiments SET deleted_at = ?, description = '' WHERE id = ?`, micros(t.now), e.ID)
 		return err
@@ -128,7 +128,7 @@ func (s *Store) DeleteWorkspace(ctx context.Context, name string, by muster.Orig
 			return err
 		}
 		if live > 0 {
-			return muster.Errorf(muster.CodeConflict, "workspace %s has %d runs that have not ended", name, live).WithCure("cancel them first: muster run list -w %s --state queued --state admitted --state starting --state running shows them", name)
+			return muster.Errorf(muster.CodeConflict, "workspace %s has %s still to end", name, muster.Counted(live, "run")).WithCure("cancel them first: muster run list -w %s --state queued --state admitted --state starting --state running shows them", name)
 		}
 		now := micros(t.now)
 		for _, forget := range []struct {

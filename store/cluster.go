@@ -25,6 +25,9 @@ func (s *Store) CreateCluster(ctx context.Context, c *muster.Cluster) error {
 			RETURNING version`,
 			c.Name, c.NodePool, c.Provider, c.Region, c.Tier, toJSON(c.ClusterSettings), micros(t.now)).Scan(&c.Version)
 		if errors.Is(err, sql.ErrNoRows) {
+			if other, err := findCluster(ctx, t, c.Name); err == nil && other.Deleting {
+				return muster.Errorf(muster.CodeConflict, "cluster %s is being deleted: its nodes leave", c.Name).At("name").WithCure("wait until it is gone: muster cluster show %s; or choose another name", c.Name)
+			}
 			return muster.Errorf(muster.CodeConflict, "cluster %s exists already", c.Name).At("name")
 		}
 		if isDuplicate(err) {
@@ -41,13 +44,13 @@ func (s *Store) CreateCluster(ctx context.Context, c *muster.Cluster) error {
 	})
 }
 
-const clusterColumns = `SELECT name, version, node_pool, provider, region, tier, settings, paused, deleting, created_at, wanted, coalesce(json_extract(nullif(machines, ''), '$.failure'), ''), setup_failure, secrets_version, drill
+const clusterColumns = `SELECT name, version, node_pool, provider, region, tier, settings, paused, deleting, created_at, wanted, coalesce(json_extract(nullif(machines, ''), '$.failure'), ''), setup_failure, secrets_version, drill, reported_at
 	FROM clusters WHERE deleted_at = 0 `
 
 func scanCluster(row scanner) (*muster.Cluster, error) {
 	c := &muster.Cluster{}
 	err := row.Scan(&c.Name, &c.Version, &c.NodePool, &c.Provider, &c.Region, &c.Tier, jsonCol{&c.ClusterSettings}, &c.Paused, &c.Deleting, timeCol{&c.CreatedAt}, jsonCol{&c.Wanted}, jsonCol{&c.Failure},
-		jsonCol{&c.SetupFailure}, &c.SecretsVersion, jsonCol{&c.Drill})
+		jsonCol{&c.SetupFailure}, &c.SecretsVersion, jsonCol{&c.Drill}, timeCol{&c.ReportedAt})
 	if c.Failure == nil && c.SetupFailure != nil && c.SetupFailure.Tries > 1 && c.SetupFailure.Until.After(time.Now()) {
 		c.Failure = c.SetupFailure
 	}
@@ -126,10 +129,10 @@ func (s *Store) DeleteCluster(ctx context.Context, name string, by muster.Origin
 			return err
 		}
 		if live > 0 {
-			return muster.Errorf(muster.CodeConflict, "cluster %s has %d runs that have not ended", name, live).WithCure("cancel them first: muster run list --filter cluster=%s shows them", name)
+			return muster.Errorf(muster.CodeConflict, "cluster %s has %s still to end", name, muster.Counted(live, "run")).WithCure("cancel them first: muster run list --filter cluster=%s shows them", name)
 		}
 		if homes > 0 {
-			return muster.Errorf(muster.CodeConflict, "cluster %s is the default of %d workspaces", name, homes).WithCure("muster workspace update --default-cluster names another")
+			return muster.Errorf(muster.CodeConflict, "cluster %s is the default of %s", name, muster.Counted(homes, "workspace")).WithCure("muster workspace update --default-cluster names another")
 		}
 		if _, err := t.exec(ctx, `UPDATE clusters SET deleting = 1, paused = 0, version = version + 1 WHERE name = ?`, name); err != nil {
 			return err

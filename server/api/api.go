@@ -76,7 +76,9 @@ var once sync.Once
 
 // New returns the door.
 func New(s Services) *API {
-	once.Do(func() { huma.NewError, huma.DefaultArrayNullable = newProblem, false })
+	once.Do(func() {
+		huma.NewError, huma.NewErrorWithContext, huma.DefaultArrayNullable = newProblem, newProblemOf, false
+	})
 	a := &API{Services: s, mux: http.NewServeMux(), twins: twins{busy: map[string]chan struct{}{}}, limiter: newLimiter(s.Limits)}
 	a.handler = crossOrigin(a.mux, s.Origins)
 	config := huma.DefaultConfig("Muster", muster.Version)
@@ -183,7 +185,8 @@ func handle[I, O any](a *API, o operation, f func(ctx context.Context, in *I) (*
 		OperationID: o.id, Method: o.method, Path: base + o.path, Summary: o.summary, Tags: []string{o.tag},
 		DefaultStatus: o.status, MaxBodyBytes: o.limit(),
 		Errors:      o.refusals(),
-		Middlewares: huma.Middlewares{a.guard(o)},
+		Middlewares: huma.Middlewares{a.guard(o), a.knownQuery},
+		Metadata:    map[string]any{bodyKey: bodyOf(reflect.TypeFor[I]())},
 	}
 	if o.role == anybody {
 		about.Security = []map[string][]string{{}}

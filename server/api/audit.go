@@ -29,6 +29,10 @@ type accountKey struct{}
 // writes reports whether a route changes anything.
 func (o operation) writes() bool { return o.method != http.MethodGet && o.method != http.MethodHead }
 
+// reports are the operations by which a part of Muster tells what it sees, again
+// and again: one that is done changes nothing that a person wants.
+var reports = map[string]bool{"put-machines": true}
+
 // writeDown keeps who asked for a write and what came of it. It is written when
 // the request is over, whatever became of the caller; one that cannot be kept
 // is in the log.
@@ -45,6 +49,9 @@ func (a *API) writeDown(c huma.Context, o operation) {
 	e.Target, e.Workspace = strings.ToValidUTF8(e.Target[:min(len(e.Target), maxTarget)], ""), strings.ToValidUTF8(e.Workspace[:min(len(e.Workspace), muster.MaxName)], "")
 	if status := c.Status(); status >= 300 || status == 0 {
 		e.Outcome = string(muster.CodeOfStatus(status))
+	}
+	if e.Outcome == muster.AuditDone && reports[o.id] {
+		return
 	}
 	if err := a.Audit.WriteAudit(ctx, e); err != nil {
 		a.Logger.Error("an entry of the audit is lost", "error", err, "entry", *e)

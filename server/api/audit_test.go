@@ -68,6 +68,24 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// TestAuditOfReports keeps of what the autoscaler tells again and again only what
+// is refused.
+func TestAuditOfReports(t *testing.T) {
+	d := open(t)
+	callers := d.callers()
+	d.as(callers["a"], "POST", "/clusters", `{"name":"e","provider":"local","size":"local.small","max":4}`)
+	for range 3 {
+		if resp, text := d.as(callers["a"], "PUT", "/clusters/e/machines", `{"machines":[]}`); resp.StatusCode != 204 {
+			t.Fatalf("%s %s", resp.Status, text)
+		}
+	}
+	d.as(callers["r"], "PUT", "/clusters/e/machines", `{"machines":[]}`)
+	page, text := d.account(callers["a"], "")
+	if len(page.Entries) != 2 || page.Entries[0].Action != "put-machines" || page.Entries[0].Outcome != "forbidden" {
+		t.Errorf("%s", text)
+	}
+}
+
 // TestAuditPages reads the account page by page while it grows.
 func TestAuditPages(t *testing.T) {
 	d := open(t)

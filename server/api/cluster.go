@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"time"
 
 	"github.com/muster-ml/muster"
 )
@@ -119,7 +121,27 @@ func (a *API) measure(ctx context.Context, clusters ...*muster.Cluster) error {
 		if size := muster.SizeOf(own); size != nil {
 			c.Offers = size
 		}
+		c.SilentSince = c.Silence(time.Now())
 	}
+	return nil
+}
+
+// tellSilence adds to why a run waits that the autoscaler which is to bring nodes
+// for it has not been heard of.
+func (a *API) tellSilence(ctx context.Context, r *muster.Run) error {
+	if r.State != muster.RunQueued || r.WaitReason == nil {
+		return nil
+	}
+	c, err := a.Clusters.FindCluster(ctx, r.Cluster)
+	if err != nil || c.Provider != muster.ProviderLocal {
+		return err
+	}
+	if err := a.measure(ctx, c); err != nil || c.SilentSince.IsZero() {
+		return err
+	}
+	told := *r.WaitReason
+	told.Message += fmt.Sprintf("; the autoscaler of cluster %s has not been heard of since %s UTC: see that muster-autoscaler runs", c.Name, c.SilentSince.UTC().Format(time.DateTime))
+	r.WaitReason = &told
 	return nil
 }
 

@@ -38,7 +38,7 @@ var naming = map[string]bool{"create-workspace": true, "create-token": true, "li
 // refusals are the statuses with which a route refuses.
 func (o operation) refusals() []int {
 	if o.role == anybody {
-		return []int{http.StatusInternalServerError}
+		return []int{http.StatusBadRequest, http.StatusInternalServerError}
 	}
 	all := []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable}
 	if strings.Contains(o.path, "{") || naming[o.id] {

@@ -34,7 +34,11 @@ func TestETags(t *testing.T) {
 		}
 		for _, method := range []string{"PATCH", "DELETE"} {
 			for _, old := range []string{tag, `"what"`} {
-				if resp, text := d.call(method, "/api/v1"+path+"?confirm=w", change, "If-Match", old); resp.StatusCode != 412 || !strings.Contains(text, `"code":"precondition"`) {
+				at := path
+				if method == "DELETE" && path == "/workspaces/w" {
+					at += "?confirm=w"
+				}
+				if resp, text := d.call(method, "/api/v1"+at, change, "If-Match", old); resp.StatusCode != 412 || !strings.Contains(text, `"code":"precondition"`) {
 					t.Errorf("%s %s of old: %s %s", method, path, resp.Status, text)
 				}
 			}
@@ -93,10 +97,10 @@ func TestDelete(t *testing.T) {
 	}
 	const workspace = "/api/v1/workspaces/w"
 	refuse(runs+"/r", "run r is queued")
-	refuse(workspace+"?confirm=w", "1 runs that have not ended")
+	refuse(workspace+"?confirm=w", "1 run still to end")
 	refuse(workspace, "confirm")
 	refuse(workspace+"?confirm=x", "is confirmed")
-	refuse(workspace+"/experiments/default", "has 1 runs")
+	refuse(workspace+"/experiments/default", "has 1 run\"")
 	l := d.lead()
 	l.end(l.admit(r), muster.LaunchPurged, muster.OutcomeCancelled, muster.RunCancelled)
 	remove(runs + "/r")

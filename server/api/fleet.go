@@ -105,7 +105,7 @@ func (a *API) evict(ctx context.Context, cluster string, q muster.EvictionReques
 	slices.SortStableFunc(usable, func(a, b *muster.Node) int { return cmp.Compare(len(b.Runs), len(a.Runs)) })
 	want := cmp.Or(q.Nodes, 1)
 	if len(usable) < want {
-		return nil, muster.Errorf(muster.CodeConflict, "cluster %s has %d nodes that take runs, and %d are to be taken", cluster, len(usable), want).At("nodes")
+		return nil, muster.Errorf(muster.CodeConflict, "cluster %s has %s ready, and is to lose %d", cluster, muster.Counted(len(usable), "node"), want).At("nodes")
 	}
 	var ids []string
 	for _, n := range usable[:want] {

@@ -20,6 +20,10 @@ func TestElasticClusters(t *testing.T) {
 		{"POST", "/clusters", `{"name":"f","provider":"none","max":4}`, `nodes of a cluster without a provider just exist`},
 		{"POST", "/clusters", `{"name":"f","provider":"local","size":"local.small","max":4,"workspaces":["nobody"]}`, `there is no workspace nobody`},
 		{"POST", "/clusters", `{"name":"f","provider":"local","size":"local.small","maxx":4}`, `did you mean max?`},
+		{"POST", "/clusters", `{"name":"f","provider":"local","size":"local.small","max":4,"workspaces":[""]}`, `the name of a workspace is empty`},
+		{"POST", "/clusters", `{"name":"f","provider":"aws-asg","size":"Standard_NC6","max":4}`, `provider aws-asg needs group.aws_asg_name`},
+		{"POST", "/clusters", `{"name":"f","provider":"azure-vmss","size":"Standard_NC6","max":4,"group":{"resource_group":"g"}}`, `needs group.vm_scale_set`},
+		{"POST", "/clusters", `{"name":"f","provider":"gce-mig","size":"Standard_NC6","max":4,"group":{"project":"p","mig_name":"m"}}`, `needs group.region or group.zone`},
 		{"GET", "/clusters/e", "", `"allocatable":{"cores":1,"mhz":1000,"mib":512`},
 		{"PATCH", "/clusters/e", `{"max":2,"idle_seconds":5,"paused":true}`, `"max":2,"idle_seconds":5`},
 		{"PATCH", "/clusters/e", `{"min":3}`, `use 0 to max, which is 2`},
@@ -52,8 +56,9 @@ func TestElasticClusters(t *testing.T) {
 		{"PATCH", "/clusters/e", `{"setup":{"command":""}}`, `"run_as":"ml","health"`},
 		{"DELETE", "/clusters/e?confirm=e", "", ""},
 		{"GET", "/clusters/e", "", `"deleting":true`},
+		{"POST", "/clusters", `{"name":"e","provider":"local","size":"local.small","max":4}`, `cluster e is being deleted: its nodes leave`},
 		{"POST", "/workspaces/w/runs", `{"spec":{"command":"a","compute":"e"}}`, `is being deleted`},
-		{"DELETE", "/clusters/c?confirm=c", "", `is the default of 1 workspaces`},
+		{"DELETE", "/clusters/c?confirm=c", "", `is the default of 1 workspace"`},
 	} {
 		_, text := d.call(c.method, "/api/v1"+c.path, c.body)
 		if !strings.Contains(text, c.want) || c.want == "" && text != "" {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
@@ -65,10 +66,19 @@ func (a *API) problem(ctx context.Context, err error) *problem {
 	return toProblem(muster.Errorf(muster.CodeInternal, "the server failed at this request").WithCure("its log has the cause under request id %s", o.RequestID))
 }
 
-// newProblem makes a problem of what huma finds wrong with a request. One thing
+// newProblem makes a problem of what huma finds wrong outside of a request.
+func newProblem(status int, message string, errs ...error) huma.StatusError {
+	return newProblemOf(nil, status, message, errs...)
+}
+
+// newProblemOf makes a problem of what huma finds wrong with a request. One thing
 // is shown: the first, but a misspelt property before the one that it makes
 // missing.
-func newProblem(status int, message string, errs ...error) huma.StatusError {
+func newProblemOf(c huma.Context, status int, message string, errs ...error) huma.StatusError {
+	var body reflect.Type
+	if c != nil && c.Operation() != nil {
+		body, _ = c.Operation().Metadata[bodyKey].(reflect.Type)
+	}
 	if i := slices.IndexFunc(errs, isUnknown); i > 0 {
 		errs = errs[i:]
 	}
@@ -77,7 +87,7 @@ func newProblem(status int, message string, errs ...error) huma.StatusError {
 		case *problem:
 			return e
 		case huma.ErrorDetailer:
-			return toProblem(explain(e.ErrorDetail()))
+			return toProblem(explain(e.ErrorDetail(), body))
 		case nil:
 		default:
 			return toProblem(muster.Errorf(muster.CodeOfStatus(status), "%s: %v", message, err))
@@ -99,8 +109,9 @@ func isUnknown(err error) bool {
 	return ok && d.ErrorDetail().Message == validation.MsgUnexpectedProperty
 }
 
-// explain puts into a sentence what huma says of one place in a request.
-func explain(d *huma.ErrorDetail) *muster.Error {
+// explain puts into a sentence what huma says of one place in a request, whose
+// body is read into a type; nil where it has none.
+func explain(d *huma.ErrorDetail, body reflect.Type) *muster.Error {
 	in, field, below := strings.Cut(d.Location, ".")
 	if !below {
 		field = in
@@ -110,7 +121,7 @@ func explain(d *huma.ErrorDetail) *muster.Error {
 		return muster.Errorf(muster.CodeInvalid, format, args...).At(field)
 	}
 	if message == validation.MsgUnexpectedProperty {
-		return invalid("%s is not known", field).WithCure("%s", cureOfUnknown(field))
+		return invalid("%s is not known", field).WithCure("%s", cureOfUnknown(field, body))
 	}
 	if rest, ok := strings.CutPrefix(message, "expected required property "); ok {
 		field = strings.TrimPrefix(field+"."+strings.TrimSuffix(rest, " to be present"), "body.")
@@ -147,25 +158,61 @@ func article(what string) string {
 	return "a " + what
 }
 
-// requests are what bodies are read into.
-var requests = []reflect.Type{reflect.TypeFor[muster.RunRequest](), reflect.TypeFor[muster.BulkRequest](), reflect.TypeFor[newWorkspace](), reflect.TypeFor[muster.WorkspaceChange](), reflect.TypeFor[muster.ExperimentChange](), reflect.TypeFor[muster.RunChange](), reflect.TypeFor[muster.ClusterRequest](), reflect.TypeFor[muster.ClusterChange](), reflect.TypeFor[muster.MachineReport](), reflect.TypeFor[muster.EvictionRequest](), reflect.TypeFor[registryLogin](), reflect.TypeFor[secretValue](), reflect.TypeFor[muster.NodeChange](), reflect.TypeFor[muster.TokenRequest]()}
+// bodyKey finds in what huma knows of an operation what its body is read into.
+const bodyKey = "body"
+
+// bodyOf returns what the body of a route's input is read into; nil where it has
+// none.
+func bodyOf(input reflect.Type) any {
+	if f, has := input.FieldByName("Body"); has {
+		return f.Type
+	}
+	return nil
+}
 
 // cureOfUnknown names what is known at the place of an unknown property: the
 // one that was probably meant, or all.
-func cureOfUnknown(field string) string {
+func cureOfUnknown(field string, body reflect.Type) string {
 	parts := strings.Split(field, ".")
-	unknown := parts[len(parts)-1]
+	above, unknown := parts[:len(parts)-1], parts[len(parts)-1]
 	var known []string
-	for _, t := range requests {
-		if names := propertiesAt(t, parts[:len(parts)-1]); names != nil {
-			known = append(known, names...)
-			if near := muster.Nearest(unknown, names); near != "" {
-				return "did you mean " + strings.Join(append(parts[:len(parts)-1:len(parts)-1], near), ".") + "?"
-			}
-		}
+	if body != nil {
+		known = propertiesAt(body, above)
+	}
+	if near := muster.Nearest(unknown, known); near != "" {
+		return "did you mean " + strings.Join(append(slices.Clone(above), near), ".") + "?"
+	}
+	if len(known) == 0 {
+		return "nothing is known there"
 	}
 	slices.Sort(known)
 	return "what is known there: " + strings.Join(slices.Compact(known), ", ")
+}
+
+// knownQuery refuses what a question of the URL holds that the route does not
+// know: misspelt it would be passed over, and all be answered for some.
+func (a *API) knownQuery(c huma.Context, next func(huma.Context)) {
+	var known []string
+	for _, p := range c.Operation().Parameters {
+		if p.In == "query" {
+			known = append(known, p.Name)
+		}
+	}
+	u := c.URL()
+	for _, name := range slices.Sorted(maps.Keys(u.Query())) {
+		if slices.Contains(known, name) {
+			continue
+		}
+		cure := "it takes none"
+		if near := muster.Nearest(name, known); near != "" {
+			cure = "did you mean " + near + "?"
+		} else if len(known) > 0 {
+			cure = "it takes " + strings.Join(known, ", ")
+		}
+		a.refuse(c, muster.Errorf(muster.CodeInvalid, "the route takes no parameter %q", name).At(name).WithCure("%s", cure))
+		return
+	}
+	next(c)
 }
 
 // propertiesAt lists the JSON names of the struct at a path below t, nil where

@@ -95,6 +95,30 @@ func TestCures(t *testing.T) {
 	}
 }
 
+// TestUnknownWords refuses what a query or a body holds that the route does not
+// know, with what it does know, and nothing that others know.
+func TestUnknownWords(t *testing.T) {
+	d := open(t)
+	for call, want := range map[string]string{
+		"GET /workspaces/w/runs?stat=failed": `the route takes no parameter "stat": did you mean state?`,
+		"GET /workspaces/w/runs?limit=3&x=1": `the route takes no parameter "x": it takes experiment, parent, state, name, tag, cluster, created_after, ended_after, archived, sort, limit, cursor`,
+		"GET /workspaces/w?x=1":              `the route takes no parameter "x": it takes none`,
+		"GET /login?x=1":                     `the route takes no parameter "x": it takes none`,
+		"POST /workspaces/w/runs?x=1 {}":     `the route takes no parameter "x": it takes none`,
+		"PUT /workspaces/w/retention {\"keep_artifacts\":1,\"keep_logs\":1,\"colour\":1}": "colour is not known: what is known there: keep_artifacts, keep_logs",
+		"PATCH /workspaces/w {\"nmae\":\"x\"}":                                            "nmae is not known: what is known there: default_cluster, description",
+		"PATCH /workspaces/w {\"descripton\":\"x\"}":                                      "descripton is not known: did you mean description?",
+	} {
+		words := strings.SplitN(call, " ", 3)
+		resp, text := d.call(words[0], "/api/v1"+words[1], strings.Join(words[2:], ""))
+		var p struct{ Detail, Cure string }
+		d.must(json.Unmarshal([]byte(text), &p))
+		if got := p.Detail + ": " + p.Cure; resp.StatusCode != 400 || got != want {
+			t.Errorf("%s: %s\n got %s\nwant %s", call, resp.Status, got, want)
+		}
+	}
+}
+
 // TestRefusalsLeaveNothing holds that a run that is refused leaves no run, no
 // experiment and no event.
 func TestRefusalsLeaveNothing(t *testing.T) {

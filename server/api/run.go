@@ -272,8 +272,11 @@ func (a *API) theRun(ctx context.Context, in *InRun) (*one[*muster.RunView], err
 // view puts together what is known of a run.
 func (a *API) view(ctx context.Context, r *muster.Run) (*muster.RunView, error) {
 	r.WaitReason = veiledReason(principal(ctx), r.WaitReason)
+	err := a.tellSilence(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	v := &muster.RunView{Run: *r, Inputs: inputsOf(r), Outputs: map[string]muster.OutputSum{}}
-	var err error
 	if v.Attempts, err = a.Attempts.ListAttempts(ctx, r.ID); err != nil {
 		return nil, err
 	}
