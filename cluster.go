@@ -199,7 +199,7 @@ func (s *ClusterSettings) validate(p Provider) error {
 	case s.Min < 0 || s.Min > s.Max:
 		return Errorf(CodeInvalid, "min is %d", s.Min).At("min").WithCure("use 0 to max, which is %d", s.Max)
 	case s.Idle < Seconds(1) || s.Idle > Duration(7*24*time.Hour):
-		return Errorf(CodeInvalid, "idle_seconds is %g", time.Duration(s.Idle).Seconds()).At("idle_seconds").WithCure("use 1 to 604800")
+		return Errorf(CodeInvalid, "idle_seconds is %g", time.Duration(s.Idle).Seconds()).At("idle_seconds").WithCure("use 1 to 604800 seconds")
 	}
 	return s.checkGroup(p)
 }

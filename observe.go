@@ -238,7 +238,7 @@ func (x *Execution) observeRun(ends []end, now time.Time, m *Moves) {
 		reason = r.Stop.cancelled()
 	}
 	if next == RunFailed && outcome == OutcomeEvicted {
-		reason = fmt.Sprintf("evicted %d times, and max_evictions is %d; at last: %s", r.Evictions+1, r.Spec.Evictions, reason)
+		reason = fmt.Sprintf("evicted %s, and max_evictions is %d; at last: %s", Counted(r.Evictions+1, "time"), r.Spec.Evictions, reason)
 	}
 	if next == RunFailed && outcome == OutcomePlatform {
 		reason = fmt.Sprintf("the platform failed %d times, at last: %s", MaxPlatformFailures, reason)

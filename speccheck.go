@@ -162,7 +162,7 @@ func (s *Spec) validateData() error {
 			return Errorf(CodeInvalid, "%q is not a name of an output", name).At("outputs." + name).WithCure("use letters, digits, '_' and '-'")
 		}
 		if reservedRE.MatchString(name) {
-			return Errorf(CodeInvalid, "an output cannot be named %q: files of that name are kept of every run", name).At("outputs." + name).WithCure("give it another name")
+			return Errorf(CodeInvalid, "the name %q of an output is reserved: files of that name are kept of every run", name).At("outputs." + name).WithCure("give it another name")
 		}
 		what, at, out := fmt.Sprintf("output %q", name), "outputs."+name, s.Outputs[name]
 		if err := cmp.Or(oneOf(what, at, "type", out.Type, TypeURIFile, TypeURIFolder), oneOf(what, at, "mode", out.Mode, "rw_mount", "upload", "direct")); err != nil {

@@ -101,7 +101,7 @@ func (a *arranged) line() string {
 // flag takes a flag, with its value where it has one, for the command or for
 // the whole program.
 func (a *arranged) flag(argv []string) (taken int, err error) {
-	name, _, hasValue := strings.Cut(strings.TrimLeft(argv[0], "-"), "=")
+	name, value, hasValue := strings.Cut(strings.TrimLeft(argv[0], "-"), "=")
 	if name == "help" || name == "h" {
 		a.help = true
 		a.flags[len(a.path)] = append(a.flags[len(a.path)], "--help")
@@ -118,13 +118,39 @@ func (a *arranged) flag(argv []string) (taken int, err error) {
 	}
 	a.flags[level] = append(a.flags[level], argv[0])
 	if hasValue || !takesWord(f) {
-		return 1, nil
+		return 1, a.checkValue(f, value, hasValue)
 	}
 	if len(argv) < 2 || argv[1] == "--" {
 		return 0, muster.Errorf(muster.CodeInvalid, "%s wants a value", argv[0])
 	}
 	a.flags[level] = append(a.flags[level], argv[1])
-	return 2, nil
+	return 2, a.checkValue(f, argv[1], true)
+}
+
+// mayBeEmpty are the flags whose empty value means something: none, or all.
+var mayBeEmpty = []string{"description", "default-cluster", "run-as", "os", "allow"}
+
+// emptyCures say what to write in place of an empty value.
+var emptyCures = map[string]string{
+	"token": "give the secret itself, or - to read it from stdin at muster login", "addr": "name the server, such as https://muster.example.com",
+	"context": "muster context list shows them", "workspace": "muster workspace list shows them", "experiment": "muster experiment list shows them",
+	"filter": "write it like state=failed", "data-dir": "name the folder",
+}
+
+// checkValue refuses a flag that says nothing: who gives one does not want what it
+// would stand for when left out. A server's may come from variables that are not
+// set.
+func (a *arranged) checkValue(f cli.Flag, value string, given bool) error {
+	switch f.(type) {
+	case *cli.StringFlag, *cli.StringSliceFlag:
+	default:
+		return nil
+	}
+	name := f.Names()[0]
+	if !given || value != "" || slices.Contains(mayBeEmpty, name) || name != "data-dir" && a.line() == "muster server" {
+		return nil
+	}
+	return muster.Errorf(muster.CodeInvalid, "--%s is empty", name).WithCure("%s, or leave it out", cmp.Or(emptyCures[name], "give it a value"))
 }
 
 // noFlag refuses a flag that is none here, and says what is.

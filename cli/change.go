@@ -22,6 +22,14 @@ func confirmed(c *cli.Context, what string) error {
 	return muster.Errorf(muster.CodeInvalid, "this takes %s away for good", what).WithCure("add --yes to do it")
 }
 
+// checkLimit refuses a --limit that is no number of things.
+func checkLimit(c *cli.Context) error {
+	if n := c.Int("limit"); n < 0 {
+		return muster.Errorf(muster.CodeInvalid, "--limit is %d", n).WithCure("use 0 for all")
+	}
+	return nil
+}
+
 // setText returns the value of a flag, nil where it was not given.
 func setText(c *cli.Context, flag string) *string {
 	if !c.IsSet(flag) {

@@ -2,6 +2,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ func newApp(s Streams) *cli.App {
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT`: table, wide, json, yaml or name", Value: "table", EnvVars: []string{"MUSTER_OUTPUT"}},
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
 		},
-		Before: checkGlobal,
+		Before: checkOutput,
 		Commands: []*cli.Command{
 			workspaceCommand(), experimentCommand(), runCommands(), queueCommand(), retentionCommand(), nodeCommand(), clusterCommand(), sizeCommand(),
 			loginCommand(), logoutCommand(), whoamiCommand(), contextCommand(), tokenCommand(), auditCommand(),
@@ -110,9 +111,33 @@ func settle(path string, commands []*cli.Command) {
 		}
 		exemplify(c, line)
 		if c.Action != nil {
+			c.Action = sayingFlags(c.Action)
 			c.CustomHelpTemplate = cli.CommandHelpTemplate + everywhere
 		}
 		settle(line, c.Subcommands)
+	}
+}
+
+// fieldFlags are the flags of fields of the API that are called otherwise.
+var fieldFlags = map[string]string{"drain_seconds": "wait", "excluded": "reason", "workspaces": "allow"}
+
+// sayingFlags lets what the server says of a field speak of the flag that the
+// caller has given for it.
+func sayingFlags(do cli.ActionFunc) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		err := do(c)
+		e, ok := err.(*muster.Error)
+		if !ok || e.Field == "" || c.Command == nil {
+			return err
+		}
+		flag := cmp.Or(fieldFlags[e.Field], strings.ReplaceAll(strings.TrimSuffix(e.Field, "_seconds"), "_", "-"))
+		rest, about := strings.CutPrefix(e.Message, e.Field+" ")
+		if !about || find(c.Command.Flags, flag) == nil || !c.IsSet(flag) {
+			return err
+		}
+		said := *e
+		said.Field, said.Message = "--"+flag, "--"+flag+" "+rest
+		return &said
 	}
 }
 
@@ -147,19 +172,6 @@ func usageError(c *cli.Context, err error, _ bool) error {
 		}
 	}
 	return muster.Errorf(muster.CodeInvalid, "%s", message).WithCure("%s", cure)
-}
-
-// checkGlobal refuses flags of the whole program that say nothing: who gives
-// one does not want what it would stand for when left out.
-func checkGlobal(c *cli.Context) error {
-	cures := map[string]string{"token": "give the secret itself, or - to read it from stdin at muster login", "addr": "name the server, such as https://muster.example.com",
-		"context": "muster context list shows them", "ca-cert": "name the file"}
-	for name, cure := range cures {
-		if s := settingOf(c, name); s.Source == "flag" && s.Value == "" {
-			return muster.Errorf(muster.CodeInvalid, "--%s is empty", name).WithCure("%s, or leave it out", cure)
-		}
-	}
-	return checkOutput(c)
 }
 
 // checkOutput refuses a format that does not exist.

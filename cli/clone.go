@@ -122,7 +122,12 @@ func placeOf(q *muster.RunRequest, place string) ([]string, error) {
 		path = []string{path[0], strings.Join(path[1:], ".")} // a name may hold dots
 	}
 	if path[0] == "inputs" {
-		if _, ok := q.Spec.Inputs[path[1]]; !ok {
+		in, ok := q.Spec.Inputs[path[1]]
+		if ok && in.Literal == nil {
+			return nil, muster.Errorf(muster.CodeInvalid, "--set: input %q is data, and a clone brings no other", path[1]).At("--set").
+				WithCure("submit the job file again: muster run submit FILE --set inputs.%s=PATH", path[1])
+		}
+		if !ok {
 			return nil, muster.Errorf(muster.CodeInvalid, "--set: run has no input %q", path[1]).At("--set").
 				WithCure("%s", didYouMean(path[1], slices.Sorted(maps.Keys(q.Spec.Inputs))))
 		}
@@ -134,14 +139,10 @@ func placeOf(q *muster.RunRequest, place string) ([]string, error) {
 	return append([]string{"spec"}, path...), nil
 }
 
-// assign puts a value at a path of JSON. A literal replaces the data that an
-// input was.
+// assign puts a value at a path of JSON.
 func assign(at map[string]any, path []string, value any) {
 	for i, name := range path {
 		if i == len(path)-1 {
-			if name == "literal" {
-				clear(at)
-			}
 			at[name] = value
 			return
 		}

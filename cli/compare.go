@@ -23,6 +23,9 @@ type compared struct {
 
 func compareExperiment(c *cli.Context) error {
 	args, err := arguments(c, "NAME")
+	if err == nil {
+		err = checkLimit(c)
+	}
 	if err != nil {
 		return err
 	}

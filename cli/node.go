@@ -81,9 +81,6 @@ func serviceOf(n *muster.Node) string {
 
 func excludeNode(c *cli.Context) error {
 	reason := c.String("reason")
-	if reason == "" {
-		return muster.Errorf(muster.CodeInvalid, "--reason is empty").At("reason")
-	}
 	return changeNode(c, muster.NodeChange{Excluded: &reason})
 }
 

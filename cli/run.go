@@ -132,6 +132,9 @@ func metricsOfRun(c *cli.Context) error {
 		return err
 	}
 	defer o.api.Close()
+	if n := c.Int("attempt"); n < 0 {
+		return muster.Errorf(muster.CodeInvalid, "--attempt is %d", n).WithCure("use a number from 1 on, or leave it out")
+	}
 	all, err := o.api.Metrics(c.Context, o.workspace, o.name, muster.MetricQuery{Name: c.String("metric"), Attempt: c.Int("attempt")})
 	if err != nil {
 		return err

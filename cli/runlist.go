@@ -26,8 +26,8 @@ func listRuns(c *cli.Context) error {
 	for _, s := range c.StringSlice("state") {
 		q.States = append(q.States, muster.RunState(s))
 	}
-	if c.Int("limit") < 0 {
-		return muster.Errorf(muster.CodeInvalid, "--limit is %d", c.Int("limit")).WithCure("use 0 for all")
+	if err := checkLimit(c); err != nil {
+		return err
 	}
 	limit := c.Int("limit")
 	if len(c.StringSlice("filter")) > 0 || c.String("sort-by") != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -111,6 +112,9 @@ func serverConfig(c *cli.Context) (server.Config, error) {
 	}
 	if every := c.Duration("stats-every"); every < time.Second && every != 0 {
 		return server.Config{}, muster.Errorf(muster.CodeInvalid, "--stats-every is %s", every).WithCure("use 1s or more, or 0 for no statistics")
+	}
+	if u, err := url.Parse(c.String("nomad-addr")); err != nil || u.Scheme != "unix" && (u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		return server.Config{}, muster.Errorf(muster.CodeInvalid, "--nomad-addr (or NOMAD_ADDR) is %q, which is no URL of a Nomad agent", c.String("nomad-addr")).WithCure("write it like http://127.0.0.1:4646")
 	}
 	agent := c.String("agent-binary")
 	if agent == "" {

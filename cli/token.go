@@ -111,6 +111,9 @@ func auditCommand() *cli.Command {
 }
 
 func showAudit(c *cli.Context) error {
+	if err := checkLimit(c); err != nil {
+		return err
+	}
 	return listAll(c, func(api *client.Client) ([]*muster.AuditEntry, error) {
 		return api.Audit(c.Context, c.String("workspace"), c.Int("limit"))
 	}, listing[*muster.AuditEntry]{

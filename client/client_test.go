@@ -227,6 +227,21 @@ func TestUpload(t *testing.T) {
 	}
 }
 
+// TestUploadRefused says why an upload is refused, though HEAD is answered without
+// a word.
+func TestUploadRefused(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(401)
+		if r.Method != "HEAD" {
+			fmt.Fprint(w, `{"code":"unauthenticated","detail":"this token is not known here","cure":"give another"}`)
+		}
+	})
+	u := client.Upload{SHA256: "abc", Size: 5, Open: func() io.ReadCloser { return io.NopCloser(strings.NewReader("bytes")) }}
+	if _, err := c.PutUpload(t.Context(), "w", u); muster.CodeOf(err) != muster.CodeUnauthenticated || err.Error() != "this token is not known here: give another" {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestDownload breaks off, comes again, and believes nothing that has another
 // checksum.
 func TestDownload(t *testing.T) {

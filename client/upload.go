@@ -40,6 +40,9 @@ func (c *Client) PutUpload(ctx context.Context, workspace string, u Upload) (sen
 		return 0, nil
 	}
 	if muster.CodeOf(err) != muster.CodeNotFound {
+		if _, said := c.kept(ctx, at); said != nil {
+			err = said // an answer to HEAD says nothing but its status
+		}
 		return 0, err
 	}
 	if u.Size > muster.PartSize {
@@ -70,9 +73,14 @@ func (u Upload) moved(n int64) {
 	}
 }
 
+// kept lists the parts of an upload that the server has.
+func (c *Client) kept(ctx context.Context, at []string) (*muster.Parts, error) {
+	return get[*muster.Parts](ctx, c, nil, append(slices.Clone(at), "parts")...)
+}
+
 // putParts sends the parts that the server lacks and has it put them together.
 func (c *Client) putParts(ctx context.Context, at []string, u Upload) (sent int64, err error) {
-	kept, err := get[*muster.Parts](ctx, c, nil, append(slices.Clone(at), "parts")...)
+	kept, err := c.kept(ctx, at)
 	if err != nil {
 		return 0, err
 	}

@@ -150,6 +150,7 @@ func TestBadFiles(t *testing.T) {
 		{"name: x\n", "1:1: the job has no command: say what to execute: command: python train.py"},
 		{"command: \"  \"\n", "1:10: the job has no command: say what to execute: command: python train.py"},
 		{"command: [a, b]\n", "1:10: command is a single value, and this is a list"},
+		{"command: a\nname: \"\"\n", `2:7: "" is not a name for a run: use 1 to 64 of letters, digits, '_' and '-', and begin with a letter or digit`},
 		{"command: a\nname: -a\n", `2:7: "-a" is not a name for a run: use 1 to 64 of letters, digits, '_' and '-', and begin with a letter or digit, such as a`},
 		{"command: a\nexperiment_name: my experiment\n", `2:18: "my experiment" is not a name for an experiment: use 1 to 64 of letters, digits, '_' and '-', and begin with a letter or digit, such as my-experiment`},
 		{"type: sweep\n", "1:7: jobs of type sweep come later: only command jobs run in this version"},

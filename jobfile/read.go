@@ -198,7 +198,7 @@ func (j *job) comesLater(cure string) func(n *node, field string) error {
 // name reads a name.
 func (j *job) checkedName(noun string, to *string) func(n *node, field string) error {
 	return func(n *node, field string) error {
-		if err := j.text(to)(n, field); err != nil || *to == "" {
+		if err := j.text(to)(n, field); err != nil || n.null() {
 			return err
 		}
 		if err, ok := muster.CheckName(noun, *to).(*muster.Error); ok && err != nil {
