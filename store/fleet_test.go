@@ -73,6 +73,9 @@ func TestFates(t *testing.T) {
 		return err
 	}
 	must(t, report("a", 1, nil))
+	if c, err := s.FindCluster(t.Context(), "e"); err != nil || time.Since(c.ReportedAt) > time.Minute {
+		t.Errorf("it was heard of at %s, %v", c.ReportedAt, err)
+	}
 	if f := kept(t, g, "n1").Fate; f != muster.FateHere {
 		t.Errorf("a machine that was never listed is %q", f)
 	}
