@@ -132,3 +132,17 @@ func TestUploadsThatAreWanted(t *testing.T) {
 		}
 	}
 }
+
+// TestDeletedRun tells of what goes since its run was deleted that it was, though
+// its workspace keeps everything.
+func TestDeletedRun(t *testing.T) {
+	p := aPast(t)
+	p.run("kept", true)
+	p.run("gone", true)
+	p.must(p.store.DeleteRun(t.Context(), "w", "gone", muster.Origin{}))
+	for _, dryRun := range []bool{true, false} {
+		if r := p.retain(dryRun); len(r.Runs) != 1 || r.Runs[0].Run != "gone" || !r.Runs[0].Deleted {
+			t.Errorf("%+v", r.Runs)
+		}
+	}
+}
