@@ -101,15 +101,21 @@ func Snapshot(s *muster.Sight, b *muster.Backlog, sizes muster.Sizes, now time.T
 	}
 	for _, l := range b.Live {
 		for _, in := range l.Instances {
-			if a, was := seen[fmt.Sprint(l.ChildID, " ", in.Group, " ", in.GroupIndex)]; l.ChildID != "" && was {
-				if in.Result != nil && !a.Ended() {
-					ending[a.NodeID] = ending[a.NodeID].Add(a.Used)
+			key := fmt.Sprint(l.ChildID, " ", in.Group, " ", in.GroupIndex)
+			if _, was := seen[key]; l.ChildID != "" && was {
+				if in.Result == nil {
+					delete(seen, key) // it goes on
 				}
 				continue
 			}
 			group := slices.IndexFunc(l.Groups, func(g muster.Group) bool { return g.Name == in.Group })
 			free := total[in.NodeID].Sub(used[in.NodeID]).Sub(foreign[in.NodeID])
 			used[in.NodeID] = used[in.NodeID].Add(free.Bind(l.Each[group]))
+		}
+	}
+	for _, a := range seen {
+		if a.Ours && !a.NodeAgent && !a.Ended() {
+			ending[a.NodeID] = ending[a.NodeID].Add(a.Used) // its command has ended, or its launch is known to be over
 		}
 	}
 	snapshot := &muster.Snapshot{Now: now}

@@ -41,12 +41,16 @@ func TestRoomOfWhatHasEnded(t *testing.T) {
 		Allocs: []muster.SeenAlloc{{JobID: "child", Ours: true, Group: "main", NodeID: "n", Client: "running", Used: used}}}
 	l := &muster.Launch{ChildID: "child", Groups: []muster.Group{{Name: "main", Count: 1}}, Each: []muster.Resources{used}, Instances: []muster.Instance{{Group: "main", NodeID: "n"}}}
 	b := &muster.Backlog{Clusters: []*muster.Cluster{{Name: "c", NodePool: "pool"}}, Live: []*muster.Launch{l}}
-	for _, result := range []*muster.Result{nil, {}} {
+	for _, result := range []*muster.Result{nil, {}} { // and, at last, the launch is over
 		l.Instances[0].Result = result
 		n := controller.Snapshot(s, b, nil, time.Now()).Clusters[0].Nodes[0]
 		if n.Used.MHz != used.MHz || (n.Ending.MHz == used.MHz) != (result != nil) {
 			t.Errorf("result %v: %+v", result, n)
 		}
+	}
+	b.Live = nil
+	if n := controller.Snapshot(s, b, nil, time.Now()).Clusters[0].Nodes[0]; n.Ending.MHz != used.MHz {
+		t.Errorf("when the launch is over: %+v", n)
 	}
 }
 
