@@ -110,7 +110,11 @@ func Snapshot(s *muster.Sight, b *muster.Backlog, sizes muster.Sizes, now time.T
 			}
 			group := slices.IndexFunc(l.Groups, func(g muster.Group) bool { return g.Name == in.Group })
 			free := total[in.NodeID].Sub(used[in.NodeID]).Sub(foreign[in.NodeID])
-			used[in.NodeID] = used[in.NodeID].Add(free.Bind(l.Each[group]))
+			bound := free.Bind(l.Each[group])
+			used[in.NodeID] = used[in.NodeID].Add(bound)
+			if in.Result != nil {
+				ending[in.NodeID] = ending[in.NodeID].Add(bound)
+			}
 		}
 	}
 	for _, a := range seen {

@@ -48,6 +48,11 @@ func TestRoomOfWhatHasEnded(t *testing.T) {
 			t.Errorf("result %v: %+v", result, n)
 		}
 	}
+	s.Allocs = nil // it was over before it was seen
+	if n := controller.Snapshot(s, b, nil, time.Now()).Clusters[0].Nodes[0]; n.Ending.MHz != used.MHz || n.Used.MHz != used.MHz {
+		t.Errorf("when nobody has seen it: %+v", n)
+	}
+	s.Allocs = []muster.SeenAlloc{{JobID: "child", Ours: true, Group: "main", NodeID: "n", Client: "running", Used: used}}
 	b.Live = nil
 	if n := controller.Snapshot(s, b, nil, time.Now()).Clusters[0].Nodes[0]; n.Ending.MHz != used.MHz {
 		t.Errorf("when the launch is over: %+v", n)
