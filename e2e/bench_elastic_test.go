@@ -15,7 +15,7 @@ const zeroRounds = 5
 // command's first line, and where the time goes.
 func (m *bench) fromZero() {
 	m.muster("cluster", "create", "--provider", "local", "--size", "local.small", "--max", "1", "--idle", "1s", "zero")
-	steps := []string{"decision: how many nodes", "the autoscaler asks, a machine is ordered and its node joins Nomad", "admission", "launch: dispatch, agent, claim", "code and command's begin", "in all"}
+	steps := []string{"decision: how many nodes", "the autoscaler asks, a machine is ordered and its node joins Nomad", "admission", "the node's agent, beside the launch, until the node is ready", "the rest of the launch: the claim is answered", "code and command's begin", "in all"}
 	times := make([][]time.Duration, len(steps))
 	for range zeroRounds {
 		began := time.Now()
@@ -24,7 +24,7 @@ func (m *bench) fromZero() {
 		var r muster.RunView
 		m.decode(&r, "run", "show", name, "-o", "json")
 		a := r.Attempts[0]
-		var wanted, came time.Time
+		var wanted, came, ready time.Time
 		var events []muster.Event
 		m.decode(&events, "cluster", "events", "zero", "-o", "json")
 		for _, e := range events {
@@ -34,9 +34,11 @@ func (m *bench) fromZero() {
 				wanted = e.At
 			case came.IsZero() && strings.Contains(e.Message, "has come"):
 				came = e.At
+			case ready.IsZero() && strings.HasSuffix(e.Message, "is ready"):
+				ready = e.At
 			}
 		}
-		marks := []time.Time{r.CreatedAt, wanted, came, a.AdmittedAt, a.Instances[0].ClaimedAt, a.StartedAt}
+		marks := []time.Time{r.CreatedAt, wanted, came, a.AdmittedAt, ready, a.Instances[0].ClaimedAt, a.StartedAt}
 		for i := range len(marks) - 1 {
 			times[i] = append(times[i], marks[i+1].Sub(marks[i]))
 		}

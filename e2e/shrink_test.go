@@ -104,7 +104,7 @@ func TestOscillation(t *testing.T) {
 		}
 	}
 	t.Logf("12 runs one after another: the number wanted changed %d times, %d nodes came", changes, came)
-	if came != 1 || changes != 3 { // 0 at first, 1, 0
+	if came != 1 || changes > 3 { // 0 where it was looked at before the first run came, 1, 0
 		t.Errorf("the number wanted changed %d times and %d nodes came: 3 and 1 are enough\n%s", changes, came, p.muster("cluster", "events", "steady"))
 	}
 }

@@ -40,9 +40,6 @@ func (g *ledger) Backlog(ctx context.Context) (*muster.Backlog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read backlog: %w", err)
 	}
-	for _, w := range rows {
-		b.Waiting[w.cluster] = append(b.Waiting[w.cluster], w.Waiting)
-	}
 	if b.Health, err = g.ListHealth(ctx); err != nil {
 		return nil, fmt.Errorf("read backlog: %w", err)
 	}
@@ -52,8 +49,19 @@ func (g *ledger) Backlog(ctx context.Context) (*muster.Backlog, error) {
 	if b.Machines, err = g.listMachines(ctx); err != nil {
 		return nil, fmt.Errorf("read backlog: %w", err)
 	}
-	b.Live, err = g.ListLive(ctx)
-	return b, err
+	if b.Live, err = g.ListLive(ctx); err != nil {
+		return nil, err
+	}
+	started := map[int64]bool{} // by another loop, since the waiting runs were read
+	for _, l := range b.Live {
+		started[l.RunID] = true
+	}
+	for _, w := range rows {
+		if !started[w.RunID] {
+			b.Waiting[w.cluster] = append(b.Waiting[w.cluster], w.Waiting)
+		}
+	}
+	return b, nil
 }
 
 // Apply makes decisions true.
