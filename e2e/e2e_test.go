@@ -84,7 +84,7 @@ func tellErrors(t testing.TB, log string) {
 	text, _ := os.ReadFile(log) // without a log there is nothing to tell
 	var errs []string
 	for line := range strings.Lines(string(text)) {
-		if strings.Contains(line, "level=ERROR") {
+		if strings.Contains(line, "level=ERROR") || strings.Contains(line, "status=5") {
 			errs = append(errs, line)
 		}
 	}

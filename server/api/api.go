@@ -183,7 +183,7 @@ func handle[I, O any](a *API, o operation, f func(ctx context.Context, in *I) (*
 	_, single := any(new(O)).(tagged)
 	about := huma.Operation{
 		OperationID: o.id, Method: o.method, Path: base + o.path, Summary: o.summary, Tags: []string{o.tag},
-		DefaultStatus: o.status, MaxBodyBytes: o.limit(),
+		DefaultStatus: o.status, MaxBodyBytes: o.limit(), BodyReadTimeout: bodyTime,
 		Errors:      o.refusals(),
 		Middlewares: huma.Middlewares{a.guard(o), a.knownQuery},
 		Metadata:    map[string]any{bodyKey: bodyOf(reflect.TypeFor[I]())},

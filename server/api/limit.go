@@ -122,6 +122,11 @@ func (a *API) limited(c huma.Context, o operation, p *muster.Principal) (leave f
 		WithCure("wait %d s, and ask for more at once: lists come in pages, runs are submitted in bulk; --rate-limit of the server sets the limit", seconds)
 }
 
+// bodyTime is how long a caller may take to send the body of a request. The
+// connection's deadline stays while the request is carried out, and ends it: it is
+// longer than a store that is busy ever takes.
+const bodyTime = 2 * time.Minute
+
 // patience is how long an upload may stand still.
 const patience = time.Minute
 
