@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"regexp"
+	"slices"
 	"time"
 )
 
@@ -55,6 +57,8 @@ func (h NodeHealth) Unfit() string {
 	switch {
 	case h.Excluded != "":
 		return "excluded: " + h.Excluded
+	case !h.DrainAt.IsZero():
+		return "it is drained"
 	case h.Failures >= Quarantine:
 		return "in quarantine, it has become unusable " + Counted(h.Failures, "time") + " in a row: " + h.Reason
 	case h.State == HealthUnusable:
@@ -71,17 +75,18 @@ func (h *NodeHealth) Hear(r *NodeReport, now time.Time) (changed bool, news stri
 		h.Log = r.Log
 	}
 	before := h.State
+	if h.Generation != r.Generation && h.Generation != "" && r.Generation != "" {
+		h.Failures = 0 // by another set-up it is another node
+	}
+	if r.Reason == "" && h.Failures >= Quarantine {
+		r.Reason = h.Reason // of the trouble that it is in quarantine for
+	}
 	if h.State == r.State && h.Boot == r.Boot && h.Generation == r.Generation {
-		if h.State == HealthReady && now.Sub(h.Since) > calm {
+		if h.State == HealthReady && now.Sub(h.Since) > calm && h.Failures < Quarantine {
 			h.Failures = 0
 		}
-		if h.Reason == r.Reason {
-			return false, ""
-		}
-		if h.Reason = r.Reason; h.State == HealthPreparing {
-			return true, ""
-		}
-		return true, "is " + string(r.State) + ": " + r.Reason
+		changed, h.Reason = h.Reason != r.Reason, r.Reason
+		return changed && h.State == HealthPreparing, "" // other numbers of the same trouble are no news
 	}
 	h.State, h.Boot, h.Generation, h.Reason, h.Since = r.State, r.Boot, r.Generation, r.Reason, now
 	switch {
@@ -110,6 +115,8 @@ func (h NodeHealth) Readiness(c *Cluster, boot string) (waits, unfit string) {
 		return "its agent has not reported yet", ""
 	case h.Failures >= Quarantine:
 		return "", h.Unfit()
+	case h.State == HealthUnusable && h.Boot == boot && h.Generation == "":
+		return "", h.Reason // its agent cannot even begin
 	case h.Boot != boot || h.Generation != c.Generation():
 		return "its set-up has not begun yet", ""
 	case h.State == HealthUnusable:
@@ -171,6 +178,35 @@ type NodeReport struct {
 	Heard       string      `json:"heard"`        // the version of the orders that it has heard last
 	Began       bool        `json:"began"`        // it has heard "begin" for this boot and generation
 	WaitSeconds int         `json:"wait_seconds"` // how long the answer may be held back, at most 60
+}
+
+// The most that a report may say.
+const (
+	maxReason = 1000
+	maxBoot   = 200
+)
+
+// Validate refuses a report that no agent makes.
+func (r *NodeReport) Validate() error {
+	switch {
+	case !slices.Contains([]HealthState{HealthPreparing, HealthReady, HealthUnusable}, r.State):
+		return Errorf(CodeInvalid, "%q is no state of a node", string(r.State)).At("state")
+	case len(r.Boot) > maxBoot || len(r.Generation) > maxBoot || len(r.Reason) > maxReason:
+		return Errorf(CodeInvalid, "the report is too long")
+	case r.Log != "":
+		return CheckNodeLog(r.Log)
+	}
+	return nil
+}
+
+var nodeLogRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+
+// CheckNodeLog refuses what is no name of a node's log.
+func CheckNodeLog(log string) error {
+	if !nodeLogRE.MatchString(log) {
+		return Errorf(CodeInvalid, "%q is no name of a log", log).At("log")
+	}
+	return nil
 }
 
 // NodeOrders is the answer to a NodeReport.

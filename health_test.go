@@ -20,7 +20,7 @@ func TestHear(t *testing.T) {
 		{1, NodeReport{Boot: "b", State: HealthPreparing, Reason: "it begins"}, "", 0, ""},
 		{1, NodeReport{Boot: "b", Generation: "g", State: HealthPreparing, Reason: "try 1"}, "", 0, ""},
 		{1, NodeReport{Boot: "b", Generation: "g", State: HealthUnusable, Reason: "exit code 1"}, "is unusable: exit code 1", 1, "exit code 1"},
-		{1, NodeReport{Boot: "b", Generation: "g", State: HealthUnusable, Reason: "exit code 2"}, "is unusable: exit code 2", 1, "exit code 2"},
+		{1, NodeReport{Boot: "b", Generation: "g", State: HealthUnusable, Reason: "exit code 2"}, "", 1, "exit code 2"},
 		{1, NodeReport{Boot: "b", Generation: "g", State: HealthReady}, "is ready", 1, ""},
 		{1, NodeReport{Boot: "c", Generation: "g", State: HealthUnusable, Reason: "a check"}, "is unusable: a check", 2, "a check"},
 		{1, NodeReport{Boot: "c", Generation: "g", State: HealthReady}, "is ready", 2, ""},
@@ -30,7 +30,9 @@ func TestHear(t *testing.T) {
 		{1, NodeReport{Boot: "c", Generation: "g", State: HealthUnusable, Reason: "b"}, "is unusable: b", 2, "b"},
 		{1, NodeReport{Boot: "c", Generation: "g", State: HealthReady}, "is ready", 2, ""},
 		{1, NodeReport{Boot: "c", Generation: "g", State: HealthUnusable, Reason: "c"}, "is unusable: c", 3, "in quarantine, it has become unusable 3 times in a row: c"},
-		{1, NodeReport{Boot: "d", Generation: "g", State: HealthReady}, "is ready", 3, "in quarantine, it has become unusable 3 times in a row: "},
+		{1, NodeReport{Boot: "d", Generation: "g", State: HealthReady}, "is ready", 3, "in quarantine, it has become unusable 3 times in a row: c"},
+		{calm + 1, NodeReport{Boot: "d", Generation: "g", State: HealthReady}, "", 3, "in quarantine, it has become unusable 3 times in a row: c"},
+		{1, NodeReport{Boot: "d", Generation: "h", State: HealthReady}, "is ready", 0, ""},
 	} {
 		now = now.Add(step.after)
 		if _, news := h.Hear(&step.r, now); news != step.news || h.Failures != step.failures || h.Unfit() != step.unfit {

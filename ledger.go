@@ -65,6 +65,9 @@ type Fleet interface {
 	ListClusters(ctx context.Context) ([]*Cluster, error)
 	// ListHealth returns what is known of nodes' health, by id.
 	ListHealth(ctx context.Context) (map[string]NodeHealth, error)
+	// ExpectAgents remembers since when nodes are to have an agent, those of which
+	// nothing is known yet.
+	ExpectAgents(ctx context.Context, nodes []NodeRecord) error
 	// CloseNodes keeps which nodes the leader has made ineligible, or opened again.
 	CloseNodes(ctx context.Context, closed bool, ids ...string) error
 	// DrainNodes makes the runs on some nodes be told to stop; they are cancelled or

@@ -148,6 +148,10 @@ func (h *Health) validate() error {
 // are.
 const SecretsVersionVar = "MUSTER_SECRETS_VERSION"
 
+// SecretsFile is where a node's agent finds its cluster's secrets, below the folder
+// of its task's secrets: an object of strings.
+const SecretsFile = "setup.json"
+
 // ClusterSecret is a secret of a cluster, without its value: that is kept in Nomad
 // alone.
 type ClusterSecret struct {

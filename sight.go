@@ -109,8 +109,8 @@ type Engine interface {
 	// KeepNodeJob makes sure that the system job of a cluster's node agents is as it
 	// is to be; seen is what was listed of it, nil where it was not.
 	KeepNodeJob(ctx context.Context, c *Cluster, seen *SeenNodeJob) error
-	// DropNodeJob removes that job and the secrets of the cluster.
-	DropNodeJob(ctx context.Context, cluster string) error
+	// DropNodeJob removes that job and, with secrets, those of a cluster that is gone.
+	DropNodeJob(ctx context.Context, cluster string, secrets bool) error
 	// ForgetNode makes Nomad forget a node that does not exist any more.
 	ForgetNode(ctx context.Context, nodeID string) error
 }

@@ -32,10 +32,6 @@ func NodeNamespace(installation string) string { return "ws-" + installation + "
 // DigestMeta is the meta that tells one text of a node job from another.
 const DigestMeta = "muster_digest"
 
-// SecretsFile is where the agent finds the secrets of its cluster, below the
-// task's secrets folder.
-const SecretsFile = "setup.json"
-
 // ID returns the job's id.
 func (j *NodeJob) ID() string { return NodeJobPrefix(j.Installation) + j.Cluster }
 
@@ -90,5 +86,5 @@ func (j *NodeJob) render() *api.Job {
 // again when they change. A template that waited for them would hold the task.
 func (j *NodeJob) secrets() *api.Template {
 	text := fmt.Sprintf(`{{ if nomadVarExists %[1]q }}{{ with nomadVar %[1]q }}{ {{ range $i, $item := .Tuples }}{{ if $i }},{{ end }}{{ $item.K | toJSON }}:{{ $item.V | toJSON }}{{ end }} }{{ end }}{{ else }}{}{{ end }}`, j.VaultPath())
-	return &api.Template{EmbeddedTmpl: &text, DestPath: new("secrets/" + SecretsFile), ChangeMode: new("noop"), Perms: new("0600")}
+	return &api.Template{EmbeddedTmpl: &text, DestPath: new("secrets/" + muster.SecretsFile), ChangeMode: new("noop"), Perms: new("0600")}
 }

@@ -109,8 +109,14 @@ func (t *tx) takeInstance(ctx context.Context, r *muster.Run, l *muster.Launch, 
 	return nil
 }
 
+// heldAgain is how often it is written that a claim still waits.
+const heldAgain = 10 * time.Second
+
 // holdClaim remembers that an instance has come to its node, which is not ready.
 func (t *tx) holdClaim(ctx context.Context, r *muster.Run, l *muster.Launch, in *muster.Instance, a *muster.Allocation, waits string) error {
+	if in.Phase == muster.PhaseSetup && t.now.Sub(in.ReportedAt) < heldAgain {
+		return nil // each change of anything makes all claims that wait look again
+	}
 	if _, err := t.exec(ctx, `UPDATE instances SET phase = ?, reported_at = ? WHERE launch_id = ? AND idx = ?`, muster.PhaseSetup, micros(t.now), l.ID, in.Index); err != nil || in.Phase == muster.PhaseSetup {
 		return err
 	}

@@ -98,6 +98,11 @@ func (s *Store) UpdateCluster(ctx context.Context, name string, change muster.Cl
 		if changed == "" {
 			return nil
 		}
+		if !c.Prepares() { // what its agents have said counts no more
+			if err := t.forgetAgents(ctx, name); err != nil {
+				return err
+			}
+		}
 		c.Version++
 		if change.Setup != nil || change.Health != nil || change.Size != nil { // nodes may be made ready by now
 			if _, err := t.exec(ctx, `UPDATE clusters SET setup_failure = '' WHERE name = ?`, name); err != nil {
@@ -160,13 +165,24 @@ func (t *tx) checkWorkspaces(ctx context.Context, names []string) error {
 
 // dropCluster takes a cluster out of sight. Its node pool may be another's.
 func (t *tx) dropCluster(ctx context.Context, name string) error {
-	for _, table := range []string{"node_health", "cluster_secrets"} {
-		if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE cluster = ?`, name); err != nil {
+	n, err := t.exec(ctx, `UPDATE clusters SET deleted_at = ?, node_pool = '~' || name WHERE name = ? AND deleting = 1
+		AND NOT EXISTS (SELECT 1 FROM runs WHERE cluster = clusters.name AND ended_at = 0)`, micros(t.now), name)
+	if err != nil || n == 0 {
+		return err
+	}
+	// Nodes that the leader has closed are opened again before they are forgotten.
+	for _, query := range []string{`DELETE FROM cluster_secrets WHERE cluster = ?`, `DELETE FROM node_health WHERE cluster = ? AND closed = 0`,
+		`UPDATE node_health SET excluded = '', drain_at = 0 WHERE cluster = ?`} {
+		if _, err := t.exec(ctx, query, name); err != nil {
 			return err
 		}
 	}
-	_, err := t.exec(ctx, `UPDATE clusters SET deleted_at = ?, node_pool = '~' || name WHERE name = ? AND deleting = 1
-		AND NOT EXISTS (SELECT 1 FROM runs WHERE cluster = clusters.name AND ended_at = 0)`, micros(t.now), name)
+	return t.forgetAgents(ctx, name)
+}
+
+// forgetAgents makes void what the agents of a cluster's nodes have said.
+func (t *tx) forgetAgents(ctx context.Context, cluster string) error {
+	_, err := t.exec(ctx, `UPDATE node_health SET alloc = '', boot = '', generation = '', state = 'preparing', reason = '', failures = 0, since = ? WHERE cluster = ?`, micros(t.now), cluster)
 	return err
 }
 

@@ -52,31 +52,39 @@ func (s *Store) ListEvictions(ctx context.Context, cluster string) ([]muster.Evi
 // now, or announced already, is passed over; it returns the others' names.
 func (s *Store) EvictNodes(ctx context.Context, cluster string, ids []string, at time.Time, by muster.Origin) (names []string, err error) {
 	err = s.inTx(ctx, "evict nodes", func(t *tx) error {
-		names = []string{}
-		for _, id := range ids {
-			var name string
-			err := t.QueryRowContext(ctx, `UPDATE nodes SET evict_at = ? WHERE id = ? AND cluster = ? AND evict_at = 0 AND fate = '' AND leave = '' RETURNING name`, micros(at), id, cluster).Scan(&name)
-			if errors.Is(err, sql.ErrNoRows) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			names = append(names, name)
-			message := fmt.Sprintf("node %s will be taken at %s UTC: a drill", name, at.UTC().Format("15:04:05"))
-			if err := t.clusterEvent(ctx, cluster, muster.Event{Kind: muster.EventNode, Message: message, Actor: by.Actor, RequestID: by.RequestID}); err != nil {
-				return err
-			}
-		}
-		return nil
+		names, err = t.evictNodes(ctx, cluster, ids, at, by)
+		return err
 	})
 	return names, err
 }
 
+// evictNodes announces them.
+func (t *tx) evictNodes(ctx context.Context, cluster string, ids []string, at time.Time, by muster.Origin) (names []string, err error) {
+	names = []string{}
+	for _, id := range ids {
+		var name string
+		err := t.QueryRowContext(ctx, `UPDATE nodes SET evict_at = ? WHERE id = ? AND cluster = ? AND evict_at = 0 AND fate = '' AND leave = '' RETURNING name`, micros(at), id, cluster).Scan(&name)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+		message := fmt.Sprintf("node %s will be taken at %s UTC: a drill", name, at.UTC().Format("15:04:05"))
+		if err := t.clusterEvent(ctx, cluster, muster.Event{Kind: muster.EventNode, Message: message, Actor: by.Actor, RequestID: by.RequestID}); err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
+}
+
 // TakeNodes announces the losses of a drill that goes on.
 func (g *ledger) TakeNodes(ctx context.Context, cluster string, ids []string, at time.Time) error {
-	_, err := g.EvictNodes(ctx, cluster, ids, at, muster.Origin{Actor: scheduler})
-	return err
+	return g.lead(ctx, "take nodes", func(t *tx) error {
+		_, err := t.evictNodes(ctx, cluster, ids, at, muster.Origin{Actor: scheduler})
+		return err
+	})
 }
 
 // SetDrill begins a drill that goes on, or ends it with nil.

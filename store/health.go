@@ -65,8 +65,8 @@ func (s *Store) ReportNode(ctx context.Context, a *muster.Allocation, r *muster.
 		orders.Generation, orders.SecretsVersion, orders.Readying = c.Generation(), c.SecretsVersion, c.Readying()
 		orders.Version = orders.Generation + "-" + orders.Readying.Version()
 		var busy int
-		if err := t.QueryRowContext(ctx, `SELECT count(*) FROM instances i JOIN launches l ON l.id = i.launch_id
-			WHERE i.node_id = ? AND i.alloc_id <> '' AND l.state IN ('reserved', 'dispatched')`, a.NodeID).Scan(&busy); err != nil {
+		if err := t.QueryRowContext(ctx, `SELECT count(*) FROM launches l CROSS JOIN instances i ON i.launch_id = l.id
+			WHERE l.state <> 'purged' AND l.state IN ('reserved', 'dispatched') AND i.node_id = ? AND i.alloc_id <> ''`, a.NodeID).Scan(&busy); err != nil {
 			return err
 		}
 		orders.Begin = busy == 0
@@ -77,8 +77,8 @@ func (s *Store) ReportNode(ctx context.Context, a *muster.Allocation, r *muster.
 		news, last, before := "", h.ReportedAt, h.State
 		fresh := h.Alloc != a.ID
 		h.NodeID, h.Cluster, h.Name, h.Alloc = a.NodeID, a.Cluster, a.NodeName, a.ID
-		if r.Generation != "" || fresh { // an agent that has heard no orders yet says nothing but that it lives
-			if r.Generation == "" && h.Boot == r.Boot && h.State != "" { // what it was ready by counts until it knows better
+		if r.Generation != "" || fresh || r.State == muster.HealthUnusable { // an agent that has heard no orders yet says nothing but that it lives
+			if r.Generation == "" && h.Boot == r.Boot && h.State != "" && r.State != muster.HealthUnusable { // what it was ready by counts until it knows better
 				r.Generation, r.State, r.Reason = h.Generation, h.State, h.Reason
 			}
 			orders.News, news = h.Hear(r, t.now)
@@ -89,7 +89,7 @@ func (s *Store) ReportNode(ctx context.Context, a *muster.Allocation, r *muster.
 		if err := t.keepHealth(ctx, &h); err != nil || news == "" {
 			return err
 		}
-		if before != muster.HealthReady || h.State == muster.HealthReady { // one that was ready could be made so
+		if h.State != before && (before != muster.HealthReady || h.State == muster.HealthReady) { // one that was ready could be made so
 			if err := t.countSetups(ctx, c, &h); err != nil {
 				return err
 			}
@@ -152,6 +152,21 @@ func (s *Store) ChangeNode(ctx context.Context, n *muster.Node, change muster.No
 	})
 }
 
+// ExpectAgents remembers since when nodes are to have an agent.
+func (g *ledger) ExpectAgents(ctx context.Context, nodes []muster.NodeRecord) error {
+	if len(nodes) == 0 {
+		return nil
+	}
+	return g.lead(ctx, "expect agents of nodes", func(t *tx) error {
+		for _, n := range nodes {
+			if _, err := t.exec(ctx, `INSERT OR IGNORE INTO node_health (node_id, cluster, name, since) VALUES (?, ?, ?, ?)`, n.ID, n.Cluster, n.Name, micros(t.now)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // CloseNodes keeps which nodes the leader has closed, or opened again.
 func (g *ledger) CloseNodes(ctx context.Context, closed bool, ids ...string) error {
 	if len(ids) == 0 {
@@ -178,6 +193,9 @@ func (g *ledger) DrainNodes(ctx context.Context, nodes []muster.NodeRecord, why 
 			if err != nil {
 				return err
 			}
+			if !h.DrainAt.IsZero() {
+				continue
+			}
 			h.NodeID, h.Cluster, h.Name, h.DrainAt = n.ID, n.Cluster, n.Name, t.now
 			if err := t.keepHealth(ctx, &h); err != nil {
 				return err
@@ -198,14 +216,18 @@ func (g *ledger) DrainNodes(ctx context.Context, nodes []muster.NodeRecord, why 
 // stopRunsOn cancels what runs on a node of a cluster that shrinks.
 func (t *tx) stopRunsOn(ctx context.Context, n muster.NodeRecord) error {
 	ids, err := collect(ctx, t, func(row scanner) (id int64, err error) { return id, row.Scan(&id) },
-		`SELECT DISTINCT a.run_id FROM attempts a JOIN launches l ON l.id = a.launch_id JOIN instances i ON i.launch_id = l.id WHERE i.node_id = ? AND l.state IN ('reserved', 'dispatched')`, n.ID)
+		`SELECT DISTINCT a.run_id FROM launches l CROSS JOIN instances i ON i.launch_id = l.id CROSS JOIN attempts a ON a.launch_id = l.id
+			WHERE l.state <> 'purged' AND l.state IN ('reserved', 'dispatched') AND i.node_id = ?`, n.ID)
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
 		changed, err := t.exec(ctx, `UPDATE runs SET stop = ? WHERE id = ? AND stop = '' AND ended_at = 0`, muster.StopShrink, id)
-		if err != nil || changed == 0 {
+		if err != nil {
 			return err
+		}
+		if changed == 0 {
+			continue // somebody else wants it to end
 		}
 		r, err := t.runByID(ctx, id)
 		if err != nil {

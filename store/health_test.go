@@ -190,6 +190,66 @@ func TestDrainNodes(t *testing.T) {
 	}
 }
 
+// TestStopAllRunsOnANode holds that all runs of a node are cancelled, also behind
+// one that somebody stops already.
+func TestStopAllRunsOnANode(t *testing.T) {
+	s := open(t)
+	g := lead(t, s)
+	for _, name := range []string{"a", "b"} {
+		start(t, s, g, submit(t, s, name, "")) // on n1
+	}
+	must(t, s.RequestStop(t.Context(), "w", "a", muster.Origin{Actor: "anna"}))
+	must(t, g.DrainNodes(t.Context(), []muster.NodeRecord{{ID: "n1", Cluster: "c", Name: "node1"}}, "it shrinks", true))
+	if a, b := state(t, s, "a"), state(t, s, "b"); a.Stop != muster.StopCancel || b.Stop != muster.StopShrink {
+		t.Errorf("a is to stop for %q, b for %q", a.Stop, b.Stop)
+	}
+}
+
+// TestClosedNodesAreOpened holds that what agents said of nodes counts no more when
+// their cluster wants no agents or is gone, and that it is still known which nodes
+// are to be opened.
+func TestClosedNodesAreOpened(t *testing.T) {
+	for what, change := range map[string]func(s *Store) error{
+		"without a set-up": func(s *Store) error {
+			_, err := s.UpdateCluster(t.Context(), "c", muster.ClusterChange{Setup: &muster.Setup{}}, muster.Origin{Actor: "anna"})
+			return err
+		},
+		"deleted": func(s *Store) error {
+			if _, err := s.UpdateWorkspace(t.Context(), "w", muster.WorkspaceChange{DefaultCluster: new("")}, muster.Origin{Actor: "anna"}); err != nil {
+				return err
+			}
+			return s.DeleteCluster(t.Context(), "c", muster.Origin{Actor: "anna"})
+		},
+	} {
+		s := open(t)
+		g := lead(t, s)
+		c := prepared(t, s)
+		tell(t, s, "b", c.Generation(), muster.HealthUnusable, "its set-up failed")
+		must(t, g.CloseNodes(t.Context(), true, "n2"))
+		if err := change(s); err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		all, err := s.ListHealth(t.Context())
+		must(t, err)
+		if h := all["n2"]; !h.Closed || h.Unfit() != "" {
+			t.Errorf("%s: %+v", what, h)
+		}
+	}
+}
+
+// TestTakeNodesOfAnOldTerm holds that a leader of before announces no loss.
+func TestTakeNodesOfAnOldTerm(t *testing.T) {
+	s := open(t)
+	g := lead(t, s)
+	n := growing(t, s, g)
+	lead(t, s)
+	wantCode(t, g.TakeNodes(t.Context(), "e", []string{n.ID}, time.Now()), muster.CodeConflict)
+	if got := kept(t, s.Lead(99), n.ID); !got.EvictAt.IsZero() {
+		t.Errorf("it is announced: %+v", got)
+	}
+}
+
 // TestChangesOfNodes holds that what a person says of a node is kept beside what
 // its agent says, and told.
 func TestChangesOfNodes(t *testing.T) {

@@ -23,8 +23,9 @@ const maxLog = 64 << 20
 type setUpLog struct {
 	id      string
 	spool   *ship.Spool
-	left    int  // how much may still be written
-	open    bool // the last line has no end yet
+	left    int               // how much may still be written
+	open    bool              // the last line has no end yet
+	hide    *strings.Replacer // of secrets
 	shipped chan struct{}
 }
 
@@ -68,6 +69,10 @@ func (a *agent) openLog(ctx context.Context, id string) (*setUpLog, error) {
 // Write keeps as much as may be kept. A log that cannot be kept does not end the
 // set-up.
 func (l *setUpLog) Write(p []byte) (int, error) {
+	whole := len(p)
+	if l.hide != nil {
+		p = []byte(l.hide.Replace(string(p)))
+	}
 	if kept := p[:min(len(p), l.left)]; len(kept) > 0 {
 		_, _ = l.spool.Write(kept)
 		l.open = kept[len(kept)-1] != '\n'
@@ -75,7 +80,22 @@ func (l *setUpLog) Write(p []byte) (int, error) {
 			l.say("the rest is not kept: a log may have %d MiB", maxLog>>20)
 		}
 	}
-	return len(p), nil
+	return whole, nil
+}
+
+// shortest is the length of a secret that is found in what a set-up writes: a
+// shorter one would be found everywhere.
+const shortest = 4
+
+// hidden replaces secrets, where they are written in one piece.
+func hidden(secrets map[string]string) *strings.Replacer {
+	var pairs []string
+	for _, value := range secrets {
+		if len(value) >= shortest {
+			pairs = append(pairs, value, "(hidden)")
+		}
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 // say writes a line of the agent's own.
@@ -113,6 +133,7 @@ const maxLine = 200
 type lastLine struct {
 	line string
 	open []byte // the beginning of the one that has no end yet
+	hide *strings.Replacer
 }
 
 // Write reads on.
@@ -143,6 +164,9 @@ func (l *lastLine) String() string {
 	text = strings.TrimSpace(text)
 	if text == "" {
 		return l.line
+	}
+	if l.hide != nil {
+		text = l.hide.Replace(text)
 	}
 	if all := []rune(text); len(all) > maxLine {
 		text = string(all[:maxLine])

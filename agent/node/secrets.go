@@ -13,13 +13,6 @@ import (
 	"github.com/muster-ml/muster/agent/ship"
 )
 
-// secretsFile is what Nomad writes the cluster's secrets to, in the folder of
-// the task's secrets: an object of strings. One of them is the version.
-const (
-	secretsFile    = "setup.json"
-	secretsVersion = "MUSTER_SECRETS_VERSION"
-)
-
 // secretsPeriod is how often the file is looked at while they are waited for.
 const secretsPeriod = 100 * time.Millisecond
 
@@ -47,7 +40,7 @@ func (a *agent) secrets(ctx context.Context, o *muster.NodeOrders) (vars map[str
 	vars = map[string]string{}
 	for _, name := range names {
 		value, ok := all[name]
-		if !ok || name == secretsVersion {
+		if !ok || name == muster.SecretsVersionVar {
 			return nil, fmt.Sprintf("secret %s is not set: muster cluster secret set %s %s sets it", name, a.config.cluster, name)
 		}
 		vars[name] = value
@@ -58,16 +51,16 @@ func (a *agent) secrets(ctx context.Context, o *muster.NodeOrders) (vars map[str
 // readSecrets reads the file, and the version of what is in it. The error never
 // holds a part of it.
 func (a *agent) readSecrets() (all map[string]string, version int64, err error) {
-	text, err := os.ReadFile(filepath.Join(a.config.Secrets, secretsFile))
+	text, err := os.ReadFile(filepath.Join(a.config.Secrets, muster.SecretsFile))
 	if err != nil {
 		return nil, 0, err
 	}
 	if json.Unmarshal(text, &all) != nil {
-		return nil, 0, fmt.Errorf("%s is not an object of strings", secretsFile)
+		return nil, 0, fmt.Errorf("%s is not an object of strings", muster.SecretsFile)
 	}
-	version, err = strconv.ParseInt(all[secretsVersion], 10, 64)
+	version, err = strconv.ParseInt(all[muster.SecretsVersionVar], 10, 64)
 	if err != nil {
-		return all, 0, fmt.Errorf("%s has no %s", secretsFile, secretsVersion)
+		return all, 0, fmt.Errorf("%s has no %s", muster.SecretsFile, muster.SecretsVersionVar)
 	}
 	return all, version, nil
 }

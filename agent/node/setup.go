@@ -23,15 +23,18 @@ func (a *agent) setUp(ctx context.Context, o *muster.NodeOrders) bool {
 	}
 	end := done{Boot: a.config.boot, Generation: o.Generation}
 	account, secrets, failure := a.needs(ctx, o)
-	if end.Failure = failure; failure == "" && ctx.Err() == nil {
-		if end.Failure = a.tries(ctx, o, account, secrets); ctx.Err() == nil {
-			if err := end.keep(a.dir); err != nil {
-				a.log.Warn("the next agent executes the set-up again", "error", err)
-			}
-		}
-	}
 	if ctx.Err() != nil {
 		return false
+	}
+	if failure != "" { // it was not tried: what it needs may come
+		a.tell(o, muster.HealthUnusable, failure)
+		return false
+	}
+	if end.Failure = a.tries(ctx, o, account, secrets); ctx.Err() != nil {
+		return false
+	}
+	if err := end.keep(a.dir); err != nil {
+		a.log.Warn("the next agent executes the set-up again", "error", err)
 	}
 	if a.done = end; end.Failure != "" {
 		a.tell(o, muster.HealthUnusable, end.Failure)
@@ -89,13 +92,14 @@ func (a *agent) try(ctx context.Context, o *muster.NodeOrders, account host.Acco
 	a.tellAll(func(r *muster.NodeReport) {
 		r.Generation, r.Began, r.State, r.Reason, r.Log = o.Generation, true, muster.HealthPreparing, "its set-up runs, "+which, log.id
 	})
+	log.hide = hidden(secrets)
 	log.say("set-up of node %s, %s, as %s, %s", a.config.name, which, account.Name, began.UTC().Format(time.RFC3339))
 	vars := maps.Clone(s.Env)
 	if vars == nil {
 		vars = map[string]string{}
 	}
 	maps.Copy(vars, secrets)
-	said := &lastLine{}
+	said := &lastLine{hide: log.hide}
 	e := a.execute(ctx, command{name: "setup", text: s.Command, account: account, vars: vars, limit: time.Duration(s.Timeout), trusted: s.AsRoot, lasting: true}, log, said)
 	log.say("ended with %s after %.1fs", e, time.Since(began).Seconds())
 	if e.late {

@@ -129,7 +129,7 @@ func TestWhoseRights(t *testing.T) {
 		f := newFront(t, "placeholder")
 		s := f.orders.Readying.Setup
 		s.Command, s.Secrets = "id -u; pwd; ls -A | wc -l; grep NoNewPrivs /proc/self/status; env | sort", []string{"KEY"}
-		must(t, os.WriteFile(filepath.Join(f.secrets, secretsFile), []byte(`{"MUSTER_SECRETS_VERSION":"1","KEY":"s3cret","OTHER":"hidden"}`), 0o644))
+		must(t, os.WriteFile(filepath.Join(f.secrets, muster.SecretsFile), []byte(`{"MUSTER_SECRETS_VERSION":"1","KEY":"s3cret","OTHER":"hidden"}`), 0o644))
 		f.start(as)
 		text := f.log(f.until(muster.HealthReady, "").Log)
 		want, home := fmt.Sprint(as.uid), ""
@@ -143,7 +143,7 @@ func TestWhoseRights(t *testing.T) {
 		if said[1] != want || said[2] != filepath.Join(f.musterDir(as), "node1", "node", "setup") || said[3] != "0" {
 			t.Errorf("it says %q", said[:4])
 		}
-		for _, v := range []string{"MUSTER_CLUSTER=pool", "MUSTER_NODE_ID=node1", "MUSTER_NODE_NAME=n1", "MUSTER_NODE_DIR=" + f.musterDir(as), "KEY=s3cret", f.mark, "LANG=", "HOME=" + home, "PATH=", "NoNewPrivs:\t1\n"} {
+		for _, v := range []string{"MUSTER_CLUSTER=pool", "MUSTER_NODE_ID=node1", "MUSTER_NODE_NAME=n1", "MUSTER_NODE_DIR=" + f.musterDir(as), "KEY=(hidden)", f.mark, "LANG=", "HOME=" + home, "PATH=", "NoNewPrivs:\t1\n"} {
 			if !strings.Contains(text, "\n"+v) {
 				t.Errorf("%s is missing in %q", v, text)
 			}
@@ -187,7 +187,7 @@ func TestClosedFolder(t *testing.T) {
 func TestSecrets(t *testing.T) {
 	f := newFront(t, `echo "KEY is $KEY"`)
 	f.orders.Readying.Setup.Secrets, f.orders.SecretsVersion = []string{"KEY"}, 2
-	file := filepath.Join(f.secrets, secretsFile)
+	file := filepath.Join(f.secrets, muster.SecretsFile)
 	must(t, os.WriteFile(file, []byte(`{"MUSTER_SECRETS_VERSION":"1","KEY":"old"}`), 0o644))
 	f.start(self, secretsVar+"=1s")
 	f.until(muster.HealthPreparing, "waits for its secrets")

@@ -62,7 +62,7 @@ func (c *cluster) offer() muster.Resources {
 func newPlan(c *cluster) *plan {
 	p := &plan{cluster: c, used: map[string]bool{}}
 	for _, n := range c.nodes {
-		if n.Held && !n.Leaving {
+		if (n.Held || n.Unfit) && !n.Leaving {
 			p.held++
 			continue
 		}
@@ -85,8 +85,9 @@ func (p *plan) decide() {
 	if p.in.Paused {
 		nodes = p.here
 	}
-	p.out.Scales = append(p.out.Scales, muster.Scale{Cluster: p.in.Name, Nodes: nodes + p.held, Reason: p.reason(nodes), Spare: p.spare(nodes)})
-	p.out.Scales[len(p.out.Scales)-1].Over = p.over(p.here - len(p.out.Scales[len(p.out.Scales)-1].Spare) - p.in.Scale.Max)
+	s := muster.Scale{Cluster: p.in.Name, Nodes: nodes + p.held, Reason: p.reason(nodes), Spare: p.spare(nodes)}
+	s.Over = p.over(p.here - len(s.Spare) - p.in.Scale.Max)
+	p.out.Scales = append(p.out.Scales, s)
 }
 
 // over lists nodes in use from which runs are to go, as many as there are above

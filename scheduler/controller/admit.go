@@ -155,7 +155,7 @@ func nodeSnapshot(n muster.SeenNode, c *muster.Cluster, scale *muster.ScaleSnaps
 			one.Lacks = fmt.Sprintf("its operating system is %s, and its cluster wants %s", n.OS, c.OS)
 		case c.Health != nil && c.Health.Engine && !n.Engine && n.Status == "ready":
 			one.Lacks = "it has no container engine that works, and its cluster wants one"
-		case health.Alloc == "" && !kept.CameAt.IsZero() && now.Sub(kept.CameAt) > agentWithin:
+		case health.Alloc == "" && !health.Since.IsZero() && now.Sub(health.Since) > agentWithin:
 			one.Lacks = fmt.Sprintf("its agent has not reported within %s", agentWithin)
 		}
 	}
@@ -164,6 +164,7 @@ func nodeSnapshot(n muster.SeenNode, c *muster.Cluster, scale *muster.ScaleSnaps
 		one.Lacks = cmp.Or(one.Lacks, one.Size.Lacks(scale.Offer))
 		one.Size.Cores = min(one.Size.Cores, cmp.Or(scale.Offer.Cores, one.Size.Cores)) // of a part of a machine Nomad tells all of the machine's
 	}
+	one.Unfit = c.Provider.Elastic() && c.Provider != muster.ProviderLocal && n.Status == "ready" && one.Lacks != ""
 	one.Ready = one.Ready && !one.Leaving && one.Lacks == ""
 	return one
 }

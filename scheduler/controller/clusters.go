@@ -157,7 +157,9 @@ func (f *fleet) publish(ctx context.Context, leaving []muster.NodeRecord) error 
 		nodes = max(nodes, old.Nodes)
 	}
 	for _, n := range leaving {
-		if n.AwaySince.IsZero() && slices.Contains(f.scale.Spare, n.ID) { // one that cannot take runs did not count
+		// One that cannot take runs did not count, unless its provider counts it.
+		counted := slices.ContainsFunc(f.nodes, func(s muster.NodeSnapshot) bool { return s.ID == n.ID && s.Unfit })
+		if n.AwaySince.IsZero() && slices.Contains(f.scale.Spare, n.ID) || counted {
 			nodes--
 		}
 	}
@@ -244,7 +246,7 @@ func (f *fleet) step(ctx context.Context, n *muster.NodeSnapshot) (muster.NodeRe
 	}
 	waited := f.now.Sub(before.LeaveAt)
 	switch {
-	case !before.EvictAt.IsZero() && f.seen(n.ID).Eligible:
+	case (!before.EvictAt.IsZero() || before.Leave == muster.LeaveGoing && f.sight.At.After(before.LeaveAt)) && f.seen(n.ID).Eligible: // another loop opened it meanwhile
 		return after, f.Engine.SetEligible(ctx, n.ID, false)
 	case f.stopping(n.Name) || f.seen(n.ID).Draining:
 	case before.Leave == muster.LeaveGoing && waited > within:
@@ -288,13 +290,13 @@ func (f *fleet) mayGo(n *muster.NodeSnapshot) string {
 		return ""
 	case slices.Contains(f.scale.Spare, n.ID):
 		return fmt.Sprintf("idle for %s", f.now.Sub(n.IdleSince).Round(time.Second))
-	case !f.tells():
-		if len(f.scale.Spare) > 0 && n.Ready && n.Empty() {
-			return "its provider chooses among the empty nodes"
-		}
 	case !f.health[n.ID].DrainAt.IsZero():
 		if n.Empty() {
 			return "it was drained"
+		}
+	case !f.tells() && !n.Unfit:
+		if len(f.scale.Spare) > 0 && n.Ready && n.Empty() {
+			return "its provider chooses among the empty nodes"
 		}
 	case !r.AwaySince.IsZero() && n.Empty() && f.now.Sub(r.AwaySince) > usableAgain:
 		return "it cannot take runs: " + unusable(n)

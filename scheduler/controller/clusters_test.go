@@ -89,6 +89,27 @@ func TestShrink(t *testing.T) {
 	}, part("a", 1))
 }
 
+// TestUnfitOnACloud holds that a node that cannot be made ready does not keep a
+// cluster from growing whose provider counts it, and leaves when it is empty.
+func TestUnfitOnACloud(t *testing.T) {
+	bubble(t, 0, func(l *lab) {
+		elastic(l)
+		l.ledger.cluster.Provider = muster.ProviderAWS
+		l.health(func(h *muster.NodeHealth) { h.State, h.Reason = muster.HealthUnusable, "its set-up failed" })
+		l.run()
+		l.after(5*time.Second, func() {
+			if _, w := l.kept(); w.Nodes != 2 {
+				t.Errorf("beside an unusable node %d are wanted for the run that waits", w.Nodes)
+			}
+		})
+		l.after(2*time.Minute, func() {
+			if n, w := l.kept(); n.Leave != muster.LeaveGoing || w.Nodes != 1 {
+				t.Errorf("it stays: %+v, wanted %+v", n, w)
+			}
+		})
+	}, part("a", 1))
+}
+
 // TestDrill holds that a drill takes about as many nodes as it says.
 func TestDrill(t *testing.T) {
 	taken := 0

@@ -124,7 +124,7 @@ func (e *fakeEngine) KeepNodeJob(_ context.Context, c *muster.Cluster, seen *mus
 	return nil
 }
 
-func (e *fakeEngine) DropNodeJob(_ context.Context, cluster string) error {
+func (e *fakeEngine) DropNodeJob(_ context.Context, cluster string, _ bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.jobs = append(e.jobs, "drop "+cluster)
@@ -275,6 +275,20 @@ func (g *termLedger) ListHealth(context.Context) (map[string]muster.NodeHealth, 
 	err := g.enter()
 	defer g.mu.Unlock()
 	return maps.Clone(g.health), err
+}
+
+func (g *termLedger) ExpectAgents(_ context.Context, nodes []muster.NodeRecord) error {
+	err := g.enter()
+	defer g.mu.Unlock()
+	for _, n := range nodes {
+		if g.health[n.ID].NodeID == "" {
+			if g.health == nil {
+				g.health = map[string]muster.NodeHealth{}
+			}
+			g.health[n.ID] = muster.NodeHealth{NodeID: n.ID, Cluster: n.Cluster, Name: n.Name, State: muster.HealthPreparing, Since: time.Now()}
+		}
+	}
+	return err
 }
 
 func (g *termLedger) CloseNodes(_ context.Context, closed bool, ids ...string) error {

@@ -22,23 +22,36 @@ func (k *Controller) nodes(ctx context.Context, ledger muster.Ledger) (time.Dura
 	if err != nil {
 		return 0, err
 	}
-	errs := []error{k.nodeJobs(ctx, clusters, seen.NodeJobs)}
 	health, err := ledger.ListHealth(ctx)
-	if err != nil || len(health) == 0 {
-		return 0, errors.Join(append(errs, err)...)
+	if err != nil {
+		return 0, err
+	}
+	agents, wanted := map[string]bool{}, map[string]string{} // nodes with an agent, pools whose nodes are to have one with their clusters
+	for _, a := range seen.Allocs {
+		agents[a.NodeID] = agents[a.NodeID] || a.NodeAgent && !a.Ended()
+	}
+	for _, c := range clusters {
+		if c.Prepares() {
+			wanted[c.NodePool] = c.Name
+		}
 	}
 	kept, err := ledger.ListRecords(ctx)
 	if err != nil {
 		return 0, err
 	}
+	var errs []error
+	var expected []muster.NodeRecord
 	listed, now, again := map[string]bool{}, time.Now(), time.Duration(0)
 	for _, n := range seen.Nodes {
 		listed[n.ID] = true
 		h := health[n.ID]
 		if h.NodeID == "" {
+			if wanted[n.Pool] != "" && n.Status == "ready" {
+				expected = append(expected, muster.NodeRecord{ID: n.ID, Cluster: wanted[n.Pool], Name: n.Name})
+			}
 			continue
 		}
-		errs = append(errs, k.open(ctx, ledger, &n, &h, kept[n.ID]))
+		errs = append(errs, k.open(ctx, ledger, &n, &h, kept[n.ID], wanted[n.Pool] != "" && !agents[n.ID]))
 		switch left := h.DrainAt.Sub(now); {
 		case h.DrainAt.IsZero():
 		case left > 0:
@@ -48,18 +61,20 @@ func (k *Controller) nodes(ctx context.Context, ledger muster.Ledger) (time.Dura
 		}
 	}
 	var gone []string
-	for id := range health {
-		if !listed[id] {
+	for id, h := range health {
+		if !listed[id] && h.ReportedAt.Before(seen.At) && h.Since.Before(seen.At) {
 			gone = append(gone, id)
 		}
 	}
-	return again, errors.Join(append(errs, ledger.ForgetHealth(ctx, gone))...)
+	errs = append(errs, ledger.ForgetHealth(ctx, gone), ledger.ExpectAgents(ctx, expected), k.nodeJobs(ctx, clusters, seen.Sight))
+	return again, errors.Join(errs...)
 }
 
 // open makes a node eligible or not, by what is known of its health. One that
-// leaves its cluster is closed by that.
-func (k *Controller) open(ctx context.Context, ledger muster.Ledger, n *muster.SeenNode, h *muster.NodeHealth, kept muster.NodeRecord) error {
-	unfit := h.Unfit() != "" || !h.DrainAt.IsZero()
+// leaves its cluster is closed by that. Nomad places its agent on an eligible node
+// alone: one that has lost it is opened for it, and admission keeps runs off.
+func (k *Controller) open(ctx context.Context, ledger muster.Ledger, n *muster.SeenNode, h *muster.NodeHealth, kept muster.NodeRecord, agentless bool) error {
+	unfit := h.Unfit() != "" && (!agentless || n.Status != "ready" || h.Excluded != "")
 	leaves := kept.Leave != muster.LeaveNot || !kept.EvictAt.IsZero() || kept.Fate != muster.FateHere
 	switch {
 	case unfit && !h.Closed && (n.Eligible || leaves):
@@ -89,21 +104,23 @@ func (k *Controller) setEligible(ctx context.Context, id string, eligible bool) 
 
 // nodeJobs keeps the system jobs of the clusters' node agents. That of a cluster
 // that is being deleted stays until its nodes are gone.
-func (k *Controller) nodeJobs(ctx context.Context, clusters []*muster.Cluster, seen []muster.SeenNodeJob) error {
+func (k *Controller) nodeJobs(ctx context.Context, clusters []*muster.Cluster, seen *muster.Sight) error {
 	var errs []error
 	for _, c := range clusters {
-		if c.Prepares() {
-			i := slices.IndexFunc(seen, func(j muster.SeenNodeJob) bool { return j.Cluster == c.Name })
+		i := slices.IndexFunc(seen.NodeJobs, func(j muster.SeenNodeJob) bool { return j.Cluster == c.Name })
+		// Nomad refuses the job of a pool that no node has joined yet.
+		if c.Prepares() && (i >= 0 || slices.ContainsFunc(seen.Nodes, func(n muster.SeenNode) bool { return n.Pool == c.NodePool })) {
 			var job *muster.SeenNodeJob
 			if i >= 0 {
-				job = &seen[i]
+				job = &seen.NodeJobs[i]
 			}
 			errs = append(errs, k.Engine.KeepNodeJob(ctx, c, job))
 		}
 	}
-	for _, j := range seen {
-		if !slices.ContainsFunc(clusters, func(c *muster.Cluster) bool { return c.Name == j.Cluster && c.Prepares() }) {
-			errs = append(errs, k.Engine.DropNodeJob(ctx, j.Cluster))
+	for _, j := range seen.NodeJobs {
+		i := slices.IndexFunc(clusters, func(c *muster.Cluster) bool { return c.Name == j.Cluster })
+		if i < 0 || !clusters[i].Prepares() {
+			errs = append(errs, k.Engine.DropNodeJob(ctx, j.Cluster, i < 0))
 		}
 	}
 	return errors.Join(errs...)

@@ -37,6 +37,42 @@ func TestNodeJobs(t *testing.T) {
 	})
 }
 
+// TestAgentComesBack holds that a closed node that has lost its agent is opened for
+// it, as Nomad places it nowhere else, and closed again when it says that it is not
+// fit; one that a person took out of service stays closed.
+func TestAgentComesBack(t *testing.T) {
+	for _, excluded := range []string{"", "it is loud"} {
+		bubble(t, 0, func(l *lab) {
+			elastic(l)
+			l.ledger.cluster.Provider = muster.ProviderNone
+			l.ledger.cluster.ClusterSettings = muster.ClusterSettings{Health: &muster.Health{}}
+			agent := muster.SeenAlloc{ID: "agent", NodeID: "n", Ours: true, NodeAgent: true, Client: "running", Desired: "run"}
+			l.engine.sight.Allocs = []muster.SeenAlloc{agent}
+			l.health(func(h *muster.NodeHealth) { h.State, h.Reason, h.Excluded = muster.HealthUnusable, "a check", excluded })
+			l.run()
+			l.after(time.Second, func() {
+				if l.engine.sight.Nodes[0].Eligible {
+					t.Fatal("an unusable node is eligible")
+				}
+				l.engine.sight.Allocs = nil // the machine was rebooted, and Nomad gave the agent up
+			})
+			l.Wake()
+			l.after(time.Second, func() {
+				if got := l.engine.sight.Nodes[0].Eligible; got != (excluded == "") {
+					t.Errorf("excluded %q: without its agent it is eligible: %v", excluded, got)
+				}
+				l.engine.sight.Allocs = []muster.SeenAlloc{agent}
+			})
+			l.Wake()
+			l.after(time.Second, func() {
+				if l.engine.sight.Nodes[0].Eligible {
+					t.Error("with its agent, and still unusable, it is eligible")
+				}
+			})
+		})
+	}
+}
+
 // health changes what is known of the node.
 func (l *lab) health(f func(h *muster.NodeHealth)) {
 	h := l.ledger.health["n"]
@@ -50,6 +86,7 @@ func TestUnfitNodes(t *testing.T) {
 	bubble(t, 0, func(l *lab) {
 		elastic(l)
 		l.ledger.cluster.Idle = muster.Seconds(3600)
+		l.engine.sight.Allocs = []muster.SeenAlloc{{ID: "agent", NodeID: "n", Ours: true, NodeAgent: true, Client: "running", Desired: "run"}}
 		l.run()
 		l.after(time.Second, func() {
 			l.health(func(h *muster.NodeHealth) { h.State, h.Reason = muster.HealthUnusable, "check scratch: exit code 1" })
@@ -97,7 +134,6 @@ func TestPreparingIsNotIdle(t *testing.T) {
 	bubble(t, time.Second, func(l *lab) {
 		elastic(l)
 		l.ledger.health = map[string]muster.NodeHealth{}
-		l.ledger.nodes["n"] = muster.NodeRecord{ID: "n", Cluster: "c", Name: "node", CameAt: time.Now()}
 		l.run()
 		l.after(9*time.Minute, func() {
 			if n, _ := l.kept(); n.Leave != muster.LeaveNot {

@@ -34,14 +34,17 @@ func (n *Nomad) KeepNodeJob(ctx context.Context, c *muster.Cluster, seen *muster
 	return nil
 }
 
-// DropNodeJob removes that job and the secrets of the cluster.
-func (n *Nomad) DropNodeJob(ctx context.Context, cluster string) error {
+// DropNodeJob removes that job and, with secrets, those of the cluster.
+func (n *Nomad) DropNodeJob(ctx context.Context, cluster string, secrets bool) error {
 	ctx, cancel := context.WithTimeout(ctx, n.limit)
 	defer cancel()
 	job := n.nodeJob(cluster, "", "")
 	q := (&api.WriteOptions{Namespace: jobspecs.NodeNamespace(n.installation)}).WithContext(ctx)
 	if _, _, err := n.api.Jobs().Deregister(job.ID(), true, q); err != nil && status(err) != 404 {
 		return fmt.Errorf("remove the node agents of cluster %s: %w", cluster, n.refused(err))
+	}
+	if !secrets {
+		return nil
 	}
 	if _, err := n.api.Variables().Delete(job.VaultPath(), q); err != nil && status(err) != 404 {
 		return fmt.Errorf("forget the secrets of cluster %s: %w", cluster, n.refused(err))

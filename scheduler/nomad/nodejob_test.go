@@ -94,8 +94,8 @@ func nodeJobs(l *lab) {
 	if seen := l.nodeJob("c"); seen == nil || seen.Stopped {
 		l.Errorf("it is not started again: %+v", seen)
 	}
-	l.must(l.DropNodeJob(l.Context(), "c"))
-	l.must(l.DropNodeJob(l.Context(), "c"))
+	l.must(l.DropNodeJob(l.Context(), "c", true))
+	l.must(l.DropNodeJob(l.Context(), "c", true))
 	if seen := l.nodeJob("c"); seen != nil {
 		l.Errorf("it is not removed: %+v", seen)
 	}

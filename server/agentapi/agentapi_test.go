@@ -56,7 +56,7 @@ func asks(t *testing.T, server *httptest.Server, token string, r route) (int, st
 func TestNodeRoutes(t *testing.T) {
 	m, _, server := door(t)
 	m.orders = &muster.NodeOrders{Version: "v", Generation: "g"}
-	for _, r := range []route{{"POST", "nodes/c/report", "{}"}, {"PUT", "nodes/c/logs/b-1/0", "line"}} {
+	for _, r := range []route{{"POST", "nodes/c/report", `{"state":"preparing"}`}, {"PUT", "nodes/c/logs/b-1/0", "line"}} {
 		for token, want := range map[string]int{"": 401, "forged": 401, "a0": 403, "node d": 403, "node c": 200} {
 			if got, body := asks(t, server, token, r); got != want {
 				t.Errorf("%s %s as %q: %d, want %d: %s", r.method, r.path, token, got, want, body)

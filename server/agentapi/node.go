@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strconv"
 	"time"
 
@@ -35,6 +34,9 @@ func (a *API) reportNode(w http.ResponseWriter, r *http.Request, alloc *muster.A
 	if err := read(w, r, &q); err != nil {
 		return err
 	}
+	if err := q.Validate(); err != nil {
+		return err
+	}
 	hold := time.NewTimer(min(time.Duration(max(q.WaitSeconds, 0))*time.Second, maxHold))
 	defer hold.Stop()
 	again := time.NewTicker(recheck)
@@ -46,7 +48,7 @@ func (a *API) reportNode(w http.ResponseWriter, r *http.Request, alloc *muster.A
 		if err != nil {
 			return err
 		}
-		if over || orders.Version != q.Heard || orders.Generation != q.Generation || orders.Begin && !q.Began && q.State == muster.HealthPreparing {
+		if over || orders.Version != q.Heard || orders.Begin && !q.Began && q.State == muster.HealthPreparing && q.Generation == orders.Generation && orders.Readying.Setup != nil {
 			orders.Servers, orders.Now = a.Servers(), time.Now().UTC()
 			return answer(w, orders)
 		}
@@ -63,14 +65,12 @@ func (a *API) reportNode(w http.ResponseWriter, r *http.Request, alloc *muster.A
 	}
 }
 
-var logRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
-
 // putNodeChunk keeps a piece of the log of a node's set-up. One that is kept
 // already stays as it is.
 func (a *API) putNodeChunk(w http.ResponseWriter, r *http.Request, alloc *muster.Allocation) error {
 	log := r.PathValue("log")
 	offset, err := strconv.ParseInt(r.PathValue("offset"), 10, 64)
-	if err != nil || offset < 0 || !logRE.MatchString(log) {
+	if err != nil || offset < 0 || muster.CheckNodeLog(log) != nil {
 		return muster.Errorf(muster.CodeInvalid, "there is no log %s at %s", log, r.PathValue("offset"))
 	}
 	data, err := readBody(w, r, muster.MaxChunk)
