@@ -32,7 +32,7 @@ demo: engines ## start the platform, train a model on it, show the results, stop
 	bin/muster dev --data-dir .cache/demo -- examples/iris/demo
 
 test: engines build-race ## run every test, with the race detector
-	$(NVML) $(GO) test -race -timeout=20m ./...
+	$(NVML) $(GO) test -race -timeout=35m ./...
 
 test-gpu: ## test muster-device with the NVIDIA GPU of this machine; fails where there is none
 	MUSTER_TEST_GPU=1 $(NVML) $(GO) test -count=1 -v -run='^TestGPU$$' ./plugin
