@@ -37,32 +37,19 @@ func (a *API) reportNode(w http.ResponseWriter, r *http.Request, alloc *muster.A
 	if err := q.Validate(); err != nil {
 		return err
 	}
-	hold := time.NewTimer(min(time.Duration(max(q.WaitSeconds, 0))*time.Second, maxHold))
-	defer hold.Stop()
-	again := time.NewTicker(recheck)
-	defer again.Stop()
-	for over := q.WaitSeconds <= 0; ; {
-		changed := a.Changed()
+	return a.held(r, min(time.Duration(max(q.WaitSeconds, 0))*time.Second, maxHold), func(over bool) (bool, error) {
 		report := q
 		orders, err := a.Healths.ReportNode(r.Context(), alloc, &report)
 		if err != nil {
-			return err
+			return false, err
 		}
-		if over || orders.Version != q.Heard || orders.Begin && !q.Began && q.State == muster.HealthPreparing && q.Generation == orders.Generation && orders.Readying.Setup != nil {
-			orders.Servers, orders.Now = a.Servers(), time.Now().UTC()
-			return answer(w, orders)
+		begins := orders.Begin && !q.Began && q.State == muster.HealthPreparing && q.Generation == orders.Generation && orders.Readying.Setup != nil
+		if !over && orders.Version == q.Heard && !begins {
+			return false, nil
 		}
-		select {
-		case <-changed:
-		case <-again.C:
-		case <-hold.C:
-			over = true
-		case <-a.done:
-			over = true
-		case <-r.Context().Done():
-			return r.Context().Err()
-		}
-	}
+		orders.Servers, orders.Now = a.Servers(), time.Now().UTC()
+		return true, answer(w, orders)
+	})
 }
 
 // putNodeChunk keeps a piece of the log of a node's set-up. One that is kept

@@ -19,19 +19,27 @@ func (a *API) claim(w http.ResponseWriter, r *http.Request) error {
 	if err := read(w, r, &q); err != nil {
 		return err
 	}
-	hold := time.NewTimer(claimHold)
+	return a.held(r, claimHold, func(over bool) (bool, error) {
+		won, err := a.Claims.Claim(r.Context(), alloc, q.BootID, q.Notes)
+		if err != nil || won.Waits != "" && !over {
+			return false, err
+		}
+		won.Servers = a.Servers()
+		return true, answer(w, won)
+	})
+}
+
+// held asks try for an answer whenever something may have changed, until it has
+// given one. When the time is over, or the server ends, over says that it must.
+func (a *API) held(r *http.Request, most time.Duration, try func(over bool) (answered bool, err error)) error {
+	hold := time.NewTimer(most)
 	defer hold.Stop()
 	again := time.NewTicker(recheck)
 	defer again.Stop()
-	for over := false; ; {
+	for over := most <= 0; ; {
 		changed := a.Changed()
-		won, err := a.Claims.Claim(r.Context(), alloc, q.BootID, q.Notes)
-		if err != nil {
+		if answered, err := try(over); answered || err != nil {
 			return err
-		}
-		if won.Waits == "" || over {
-			won.Servers = a.Servers()
-			return answer(w, won)
 		}
 		select {
 		case <-changed:
