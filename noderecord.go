@@ -41,7 +41,6 @@ type NodeRecord struct {
 	IdleSince time.Time // when it was emptied; zero while something is on it
 	Fate      Fate
 	EvictAt   time.Time // when its provider will take it; zero while nothing is announced
-	CameAt    time.Time // when it was first seen; zero where that is not known
 	AwaySince time.Time // since when it may not take runs; zero while it may
 }
 

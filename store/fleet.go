@@ -13,9 +13,9 @@ import (
 // listNodes reads what is remembered of nodes, by id.
 func (s *Store) listNodes(ctx context.Context) (map[string]muster.NodeRecord, error) {
 	all, err := collect(ctx, s.read, func(row scanner) (n muster.NodeRecord, err error) {
-		err = row.Scan(&n.ID, &n.Cluster, &n.Name, &n.Leave, &n.Reason, timeCol{&n.LeaveAt}, timeCol{&n.IdleSince}, timeCol{&n.AwaySince}, &n.Fate, timeCol{&n.EvictAt}, timeCol{&n.CameAt})
+		err = row.Scan(&n.ID, &n.Cluster, &n.Name, &n.Leave, &n.Reason, timeCol{&n.LeaveAt}, timeCol{&n.IdleSince}, timeCol{&n.AwaySince}, &n.Fate, timeCol{&n.EvictAt})
 		return n, err
-	}, `SELECT id, cluster, name, leave, reason, leave_at, idle_since, away_since, fate, evict_at, came_at FROM nodes`)
+	}, `SELECT id, cluster, name, leave, reason, leave_at, idle_since, away_since, fate, evict_at FROM nodes`)
 	byID := make(map[string]muster.NodeRecord, len(all))
 	for _, n := range all {
 		byID[n.ID] = n
@@ -147,9 +147,9 @@ func (t *tx) keepNodes(ctx context.Context, nodes []muster.NodeRecord) error {
 		if err := t.QueryRowContext(ctx, `SELECT coalesce((SELECT leave FROM nodes WHERE id = ?1), ''), EXISTS (SELECT 1 FROM nodes WHERE id = ?1)`, n.ID).Scan(&before, &known); err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, `INSERT INTO nodes (id, cluster, name, leave, reason, leave_at, idle_since, away_since, came_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		if _, err := t.exec(ctx, `INSERT INTO nodes (id, cluster, name, leave, reason, leave_at, idle_since, away_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET leave = excluded.leave, reason = excluded.reason, leave_at = excluded.leave_at, idle_since = excluded.idle_since, away_since = excluded.away_since`,
-			n.ID, n.Cluster, n.Name, n.Leave, n.Reason, micros(n.LeaveAt), micros(n.IdleSince), micros(n.AwaySince), micros(t.now)); err != nil {
+			n.ID, n.Cluster, n.Name, n.Leave, n.Reason, micros(n.LeaveAt), micros(n.IdleSince), micros(n.AwaySince)); err != nil {
 			return err
 		}
 		message := ""

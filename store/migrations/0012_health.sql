@@ -28,7 +28,6 @@ CREATE TABLE cluster_secrets (                     -- their values are in Nomad 
 ALTER TABLE clusters ADD COLUMN secrets_version INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE clusters ADD COLUMN drill TEXT NOT NULL DEFAULT '';         -- JSON: a loss of nodes that is rehearsed
 ALTER TABLE clusters ADD COLUMN setup_failure TEXT NOT NULL DEFAULT ''; -- JSON: why its new nodes could not be made ready, several in a row
-ALTER TABLE nodes ADD COLUMN came_at INTEGER NOT NULL DEFAULT 0;        -- 0 of those that came before this was kept
 
 -- +goose Down
 SELECT 1;
