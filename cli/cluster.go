@@ -196,9 +196,9 @@ func pauseCluster(paused bool) cli.ActionFunc {
 	return func(c *cli.Context) error { return changeCluster(c, muster.ClusterChange{Paused: &paused}) }
 }
 
-// aboutCluster reads the one argument of a verb about a cluster, its name, and
-// connects.
-func aboutCluster(c *cli.Context) (api *client.Client, name string, err error) {
+// aboutNamed reads the one argument of a verb about a cluster or node, its name,
+// and connects.
+func aboutNamed(c *cli.Context) (api *client.Client, name string, err error) {
 	args, err := arguments(c, "NAME")
 	if err != nil {
 		return nil, "", err
@@ -209,7 +209,7 @@ func aboutCluster(c *cli.Context) (api *client.Client, name string, err error) {
 
 // changeCluster changes the cluster that the argument names.
 func changeCluster(c *cli.Context, change muster.ClusterChange) error {
-	api, name, err := aboutCluster(c)
+	api, name, err := aboutNamed(c)
 	if err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ func deleteClusters() cli.ActionFunc {
 }
 
 func nodesOfCluster(c *cli.Context) error {
-	api, name, err := aboutCluster(c)
+	api, name, err := aboutNamed(c)
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func nodesOfCluster(c *cli.Context) error {
 }
 
 func eventsOfCluster(c *cli.Context) error {
-	api, name, err := aboutCluster(c)
+	api, name, err := aboutNamed(c)
 	if err != nil {
 		return err
 	}

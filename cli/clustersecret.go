@@ -40,7 +40,7 @@ func setClusterSecret(c *cli.Context) error {
 }
 
 func listClusterSecrets(c *cli.Context) error {
-	api, name, err := aboutCluster(c)
+	api, name, err := aboutNamed(c)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ func evictNodes(c *cli.Context) error {
 	if c.Int("nodes") < 1 || c.Duration("notice") < 0 {
 		return muster.Errorf(muster.CodeInvalid, "--nodes is %d, --notice %s", c.Int("nodes"), c.Duration("notice")).WithCure("take 1 node or more, and no notice or some")
 	}
-	api, name, err := aboutCluster(c)
+	api, name, err := aboutNamed(c)
 	if err != nil {
 		return err
 	}

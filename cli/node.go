@@ -34,13 +34,8 @@ func notesOf(n *muster.Node) []string {
 	return append([]string{n.Reason}, n.Notes...)
 }
 
-// aboutNode reads the one argument of a verb about a node, its name, and connects.
-func aboutNode(c *cli.Context) (api *client.Client, name string, err error) {
-	return aboutCluster(c)
-}
-
 func logsOfNode(c *cli.Context) error {
-	api, name, err := aboutNode(c)
+	api, name, err := aboutNamed(c)
 	if err != nil {
 		return err
 	}
@@ -54,7 +49,7 @@ func logsOfNode(c *cli.Context) error {
 
 // changeNode changes the node that the argument names.
 func changeNode(c *cli.Context, change muster.NodeChange) error {
-	api, name, err := aboutNode(c)
+	api, name, err := aboutNamed(c)
 	if err != nil {
 		return err
 	}
