@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/client"
 )
 
 // clusterSecretCommand is about what the set-up of a cluster's nodes must know and
@@ -19,11 +20,24 @@ func clusterSecretCommand() *cli.Command {
 }
 
 func setClusterSecret(c *cli.Context) error {
+	return changeClusterSecret(c, "set", func(api *client.Client, cluster, name string) error {
+		value, err := readPassword(c, "value")
+		if err != nil {
+			return err
+		}
+		return api.PutClusterSecret(c.Context, cluster, name, value)
+	})
+}
+
+func deleteClusterSecret(c *cli.Context) error {
+	return changeClusterSecret(c, "removed", func(api *client.Client, cluster, name string) error {
+		return api.DeleteClusterSecret(c.Context, cluster, name)
+	})
+}
+
+// changeClusterSecret changes the secret that the arguments name.
+func changeClusterSecret(c *cli.Context, done string, change func(api *client.Client, cluster, name string) error) error {
 	args, err := arguments(c, "CLUSTER", "NAME")
-	if err != nil {
-		return err
-	}
-	value, err := readPassword(c, "value")
 	if err != nil {
 		return err
 	}
@@ -32,10 +46,10 @@ func setClusterSecret(c *cli.Context) error {
 		return err
 	}
 	defer api.Close()
-	if err := api.PutClusterSecret(c.Context, args[0], args[1], value); err != nil {
+	if err := change(api, args[0], args[1]); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.App.ErrWriter, "secret %s of cluster %s is set\n", args[1], args[0])
+	fmt.Fprintf(c.App.ErrWriter, "secret %s of cluster %s is %s\n", args[1], args[0], done)
 	return nil
 }
 
@@ -55,21 +69,4 @@ func listClusterSecrets(c *cli.Context) error {
 		fields: map[string]string{"SET": "updated_at"},
 		empty:  "The cluster has no secret: muster cluster secret set CLUSTER NAME sets one.",
 	})
-}
-
-func deleteClusterSecret(c *cli.Context) error {
-	args, err := arguments(c, "CLUSTER", "NAME")
-	if err != nil {
-		return err
-	}
-	api, err := connect(c)
-	if err != nil {
-		return err
-	}
-	defer api.Close()
-	if err := api.DeleteClusterSecret(c.Context, args[0], args[1]); err != nil {
-		return err
-	}
-	fmt.Fprintf(c.App.ErrWriter, "secret %s of cluster %s is removed\n", args[1], args[0])
-	return nil
 }
