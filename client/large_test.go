@@ -299,15 +299,22 @@ func TestTransfersResume(t *testing.T) {
 		}
 	}
 	twice("an output", func() error { return s.send(file, "outputs/x", sum) })
-	u := client.Upload{SHA256: sum, Size: size, Open: func() io.ReadCloser { f, _ := os.Open(file); return f }}
-	twice("an upload", func() error { _, err := s.people.PutUpload(t.Context(), "w", u); return err })
+	var moved atomic.Int64
+	u := client.Upload{SHA256: sum, Size: size, Open: func() io.ReadCloser { f, _ := os.Open(file); return f }, Moved: func(n int64) { moved.Add(n) }}
+	twice("an upload", func() error { moved.Store(0); _, err := s.people.PutUpload(t.Context(), "w", u); return err })
+	if moved.Load() != size {
+		t.Errorf("an upload of %d bytes tells of %d", size, moved.Load())
+	}
 	if sent, err := s.people.PutUpload(t.Context(), "w", u); sent != 0 || err != nil {
 		t.Errorf("an upload that is there: %d bytes, %v", sent, err)
 	}
 	files, err := s.people.Artifacts(t.Context(), "w", "r", muster.ArtifactQuery{})
 	s.must(err)
-	what := client.Download{Workspace: "w", Run: "r", Files: files, Dir: dir, Parallel: 4}
-	twice("a download", func() error { return s.people.Download(t.Context(), what) })
+	what := client.Download{Workspace: "w", Run: "r", Files: files, Dir: dir, Parallel: 4, Moved: func(n int64) { moved.Add(n) }}
+	twice("a download", func() error { moved.Store(0); return s.people.Download(t.Context(), what) })
+	if moved.Load() != size {
+		t.Errorf("a download of %d bytes tells of %d", size, moved.Load())
+	}
 	if got := s.sumOf(filepath.Join(dir, "outputs", "x")); got != sum {
 		t.Error("the file is another")
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -46,8 +47,9 @@ func (c *Client) PutUpload(ctx context.Context, workspace string, u Upload) (sen
 		return 0, err
 	}
 	if u.Size > muster.PartSize {
+		var there atomic.Int64
 		err = retry(ctx, func() error {
-			n, err := c.putParts(ctx, at, u)
+			n, err := c.putParts(ctx, at, u, &there)
 			sent += n
 			return err
 		})
@@ -79,20 +81,34 @@ func (c *Client) kept(ctx context.Context, at []string) (*muster.Parts, error) {
 }
 
 // putParts sends the parts that the server lacks and has it put them together.
-func (c *Client) putParts(ctx context.Context, at []string, u Upload) (sent int64, err error) {
+// There is how many bytes have been told of as moved.
+func (c *Client) putParts(ctx context.Context, at []string, u Upload, there *atomic.Int64) (sent int64, err error) {
 	kept, err := c.kept(ctx, at)
 	if err != nil {
 		return 0, err
 	}
+	missing := kept.Missing(u.Size)
+	has := u.Size
+	for _, p := range missing {
+		has -= p.Size
+	}
+	u.moved(has - there.Swap(has))
 	g, parts := errgroup.WithContext(ctx)
 	g.SetLimit(uploading)
-	sent, err = u.each(kept.Missing(u.Size), func(offset int64, data []byte) {
-		g.Go(func() error { return c.putPart(parts, at, offset, data) })
+	sent, err = u.each(missing, func(offset int64, data []byte) {
+		g.Go(func() error {
+			err := c.putPart(parts, at, offset, data)
+			if err == nil {
+				n := int64(len(data))
+				there.Add(n)
+				u.moved(n)
+			}
+			return err
+		})
 	})
 	if err := cmp.Or(g.Wait(), err); err != nil {
 		return sent, err
 	}
-	u.moved(u.Size - sent)
 	return sent, c.call(ctx, request{method: http.MethodPost, path: append(slices.Clone(at), "complete"), query: values("size", strconv.FormatInt(u.Size, 10))}, nil, nil)
 }
 
@@ -114,7 +130,6 @@ func (u Upload) each(wanted []muster.Part, f func(offset int64, data []byte)) (g
 		}
 		f(p.Offset, data)
 		given += p.Size
-		u.moved(p.Size)
 	}
 	return given, nil
 }
