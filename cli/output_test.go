@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/charmbracelet/x/ansi"
 	"github.com/creack/pty"
@@ -40,9 +41,16 @@ func TestTableFits(t *testing.T) {
 // what it wrote there.
 func (p *platform) onTerminal(environment []string, until string, args ...string) string {
 	p.Helper()
+	return p.onTerminalWhen(environment, until, nil, args...)
+}
+
+// onTerminalWhen is onTerminal where the program goes on when it has written a
+// text: then is done as soon as it has. Without one it is stopped there.
+func (p *platform) onTerminalWhen(environment []string, until string, then func(), args ...string) string {
+	p.Helper()
 	self, err := os.Executable()
 	p.must(err)
-	ctx, cancel := context.WithCancel(p.Context())
+	ctx, cancel := context.WithTimeout(p.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Args[0] = "muster"
@@ -52,12 +60,23 @@ func (p *platform) onTerminal(environment []string, until string, args ...string
 	defer tty.Close()
 	var text strings.Builder
 	buf := make([]byte, 4096)
-	for until == "" || !strings.Contains(text.String(), until) {
+	for {
 		n, err := tty.Read(buf)
 		text.Write(buf[:n])
-		if err != nil {
-			break // the program has ended
+		if err != nil { // the program has ended
+			if until != "" {
+				p.Errorf("it never wrote %q, but\n%q", until, text.String())
+			}
+			break
 		}
+		if until == "" || !strings.Contains(text.String(), until) {
+			continue
+		}
+		if then == nil {
+			break
+		}
+		then()
+		until = ""
 	}
 	cancel()
 	_ = cmd.Wait() // it was killed where it goes on for ever
