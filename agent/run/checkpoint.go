@@ -89,7 +89,7 @@ func (c *checkpoint) restore(ctx context.Context) error {
 		c.known[c.prefix()+name] = stampOf(info)
 	}
 	if len(files) > 0 {
-		c.reporter.note(fmt.Sprintf("%d files of the checkpoint folder are back from earlier attempts", len(files)))
+		c.reporter.note(muster.Counted(len(files), "file")+" of the checkpoint folder came back from earlier attempts")
 	}
 	return c.handOver(partSaved)
 }
