@@ -2,6 +2,8 @@ package run
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -89,7 +91,7 @@ func (c *checkpoint) restore(ctx context.Context) error {
 		c.known[c.prefix()+name] = stampOf(info)
 	}
 	if len(files) > 0 {
-		c.reporter.note(muster.Counted(len(files), "file")+" of the checkpoint folder came back from earlier attempts")
+		c.reporter.note(muster.Counted(len(files), "file") + " of the checkpoint folder came back from earlier attempts")
 	}
 	return c.handOver(partSaved)
 }
@@ -101,6 +103,7 @@ func (c *checkpoint) bring(ctx context.Context, root *os.Root, f *muster.Artifac
 			return err
 		}
 	}
+	damaged := 0
 	return ship.Retry(ctx, func(ctx context.Context) error {
 		body, err := c.client.OpenCheckpoint(ctx, f.Path)
 		if err != nil {
@@ -111,7 +114,8 @@ func (c *checkpoint) bring(ctx context.Context, root *os.Root, f *muster.Artifac
 		if err != nil {
 			return orNil(err)
 		}
-		n, err := io.Copy(file, body)
+		hash := sha256.New()
+		n, err := io.Copy(file, io.TeeReader(body, hash))
 		err = errors.Join(err, file.Close())
 		if diskFull(err) {
 			return orNil(err)
@@ -119,7 +123,13 @@ func (c *checkpoint) bring(ctx context.Context, root *os.Root, f *muster.Artifac
 		if err != nil {
 			return muster.Errorf(muster.CodeUnreachable, "%d bytes arrived: %v", n, err)
 		}
-		return nil
+		if hex.EncodeToString(hash.Sum(nil)) == f.SHA256 {
+			return nil
+		}
+		if damaged++; damaged < damagedTries {
+			return muster.Errorf(muster.CodeUnreachable, "%s arrived damaged", f.Path)
+		}
+		return failed(muster.FaultPlatform, "%s arrived damaged %d times", f.Path, damaged)
 	})
 }
 

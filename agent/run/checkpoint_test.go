@@ -40,6 +40,25 @@ while [ ! -e $work/go ]; do sleep 0.05; done; while true; do echo 2 > new; mv ne
 	})
 }
 
+// TestDamagedCheckpoint looks at a file that is not what its digest says.
+func TestDamagedCheckpoint(t *testing.T) {
+	p := newPlatform(t, muster.Spec{Command: "echo 1 > $MUSTER_CHECKPOINT_DIR/step"})
+	if code := p.start(users(t)[0]).exit(); code != 0 || !p.saved("checkpoint/step") {
+		t.Fatalf("exit code %d, saved %v", code, p.fileNames())
+	}
+	next := p.next("true")
+	next.launch.Attempt, next.files, next.blobs = 2, p.files, p.blobs
+	for key := range next.blobs {
+		if strings.HasSuffix(key, "checkpoint/step") {
+			next.blobs[key] = []byte("2\n")
+		}
+	}
+	next.start(users(t)[0]).exit()
+	if res := next.last().Result; res == nil || res.Started || res.Fault != muster.FaultPlatform || !strings.Contains(res.Failure, "checkpoint/step arrived damaged 4 times") {
+		t.Errorf("result %+v", res)
+	}
+}
+
 // saved reports whether a file is kept.
 func (p *platform) saved(path string) bool {
 	p.mu.Lock()
