@@ -86,7 +86,7 @@ type ClusterSettings struct {
 	OnShrink   OnShrink          `json:"on_shrink,omitempty" enum:"wait,requeue,terminate" doc:"What happens to runs when its max becomes less than its nodes: wait (they go on to their end, the default), requeue (they start again elsewhere or later) or terminate."`
 	RunAs      string            `json:"run_as,omitempty" doc:"The user of its nodes whose rights runs have; the server's --run-as when left out." example:"ml"`
 	Setup      *Setup            `json:"setup,omitempty" doc:"Makes its nodes ready for runs."`
-	Health     *Health           `json:"health,omitempty" doc:"What its nodes must be to take runs."`
+	Health     *Health           `json:"health,omitempty" doc:"What its nodes must be to take runs; one that says nothing is none."`
 }
 
 // OnShrink is what happens to runs when a cluster's max becomes less than the
@@ -127,6 +127,9 @@ const MaxNodes = 10_000
 func (c *Cluster) Complete() {
 	c.Provider = cmp.Or(c.Provider, ProviderNone)
 	c.Tier = cmp.Or(c.Tier, TierDedicated)
+	if c.Health != nil && c.Health.none() {
+		c.Health = nil
+	}
 	if !c.Provider.Elastic() {
 		c.NodePool = cmp.Or(c.NodePool, c.Name)
 		return

@@ -21,7 +21,7 @@ type ClusterChange struct {
 	OnShrink   *OnShrink         `json:"on_shrink,omitempty" enum:"wait,requeue,terminate"`
 	RunAs      *string           `json:"run_as,omitempty"`
 	Setup      *Setup            `json:"setup,omitempty" doc:"All of it; one without a command is none."`
-	Health     *Health           `json:"health,omitempty" doc:"All of it."`
+	Health     *Health           `json:"health,omitempty" doc:"All of it; one that says nothing is none."`
 	Paused     *bool             `json:"paused,omitempty"`
 }
 
@@ -53,17 +53,8 @@ func (c ClusterChange) Apply(k *Cluster) string {
 	set(&words, "os", &k.OS, c.OS)
 	set(&words, "on shrink", &k.OnShrink, c.OnShrink)
 	set(&words, "run-as user", &k.RunAs, c.RunAs)
-	if c.Setup != nil && !reflect.DeepEqual(c.Setup, k.Setup) {
-		k.Setup = c.Setup
-		if c.Setup.Command == "" {
-			k.Setup = nil
-		}
-		words = append(words, "set-up")
-	}
-	if c.Health != nil && !reflect.DeepEqual(c.Health, k.Health) {
-		k.Health = c.Health
-		words = append(words, "health")
-	}
+	replace(&words, "set-up", &k.Setup, c.Setup, c.Setup != nil && c.Setup.Command == "")
+	replace(&words, "health", &k.Health, c.Health, c.Health != nil && c.Health.none())
 	if c.Group != nil && !maps.Equal(c.Group, k.Group) {
 		k.Group = c.Group
 		words = append(words, "group")
@@ -80,5 +71,20 @@ func set[T comparable](words *[]string, what string, value, to *T) {
 	if to != nil && *to != *value {
 		*words = append(*words, fmt.Sprintf("%s %v → %v", what, *value, *to))
 		*value = *to
+	}
+}
+
+// replace changes a thing as a whole, or takes it away where the new one is none,
+// and tells of it where it is another.
+func replace[T any](words *[]string, what string, value **T, to *T, none bool) {
+	if to == nil {
+		return
+	}
+	if none {
+		what, to = "no "+what, nil
+	}
+	if !reflect.DeepEqual(*value, to) {
+		*words = append(*words, what)
+		*value = to
 	}
 }

@@ -57,3 +57,19 @@ func TestGeneration(t *testing.T) {
 		t.Error("a secret or a change of the set-up leaves it as it was")
 	}
 }
+
+// TestNoMore holds that a set-up and health are taken off a cluster by one that
+// says nothing, and that this is told once.
+func TestNoMore(t *testing.T) {
+	c := &Cluster{ClusterSettings: ClusterSettings{Setup: &Setup{Command: "true"}, Health: &Health{Engine: true}}}
+	change := ClusterChange{Setup: &Setup{}, Health: &Health{}}
+	if told := change.Apply(c); told != "no set-up, no health" || c.Setup != nil || c.Health != nil || c.Prepares() {
+		t.Errorf("%q leaves %+v", told, c)
+	}
+	if told := change.Apply(c); told != "" {
+		t.Errorf("nothing is changed, and it says %q", told)
+	}
+	if made := (&ClusterRequest{Name: "c", ClusterSettings: ClusterSettings{Health: &Health{}}}).Cluster(); made.Prepares() {
+		t.Errorf("health that says nothing is %+v", made.Health)
+	}
+}

@@ -73,6 +73,11 @@ func (s *Setup) complete() {
 	}
 }
 
+// none reports whether nothing is said.
+func (h *Health) none() bool {
+	return !h.Engine && h.DiskMiB == 0 && h.Clock == 0 && len(h.Checks) == 0
+}
+
 // complete fills in what is left out.
 func (h *Health) complete() {
 	if h.DiskMiB == 0 {
