@@ -235,8 +235,11 @@ func (s *ClusterSettings) checkGroup(p Provider) error {
 var secretRE = regexp.MustCompile(`(?i)secret|password|token|credential|access_key`)
 
 // Admits reports whether runs of a workspace may use the cluster.
-func (s *ClusterSettings) Admits(workspace string) bool {
-	return len(s.Workspaces) == 0 || slices.Contains(s.Workspaces, workspace)
+func (s *ClusterSettings) Admits(workspace string) bool { return Admits(s.Workspaces, workspace) }
+
+// Admits is the same of the workspaces that may use it: none named is all.
+func Admits(workspaces []string, workspace string) bool {
+	return len(workspaces) == 0 || slices.Contains(workspaces, workspace)
 }
 
 // Clusters keeps the clusters; what it returns has no Offers, Nodes, Ready or

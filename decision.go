@@ -15,8 +15,9 @@ type ClusterSnapshot struct {
 	Nodes []NodeSnapshot // in the order of their ids
 	Queue []Waiting      // in any order
 
-	Paused bool
-	Scale  *ScaleSnapshot // nil where nodes just exist
+	Paused     bool
+	Workspaces []string       // whose runs it takes; all where there is none
+	Scale      *ScaleSnapshot // nil where nodes just exist
 }
 
 // ScaleSnapshot is what matters for how many nodes a cluster shall have.

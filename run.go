@@ -144,6 +144,7 @@ const (
 	WaitScaling  WaitCode = "scaling"  // nodes come for it
 	WaitProvider WaitCode = "provider" // the provider gives no more nodes now
 	WaitPaused   WaitCode = "paused"   // the cluster is paused
+	WaitClosed   WaitCode = "closed"   // the cluster is not for its workspace any more
 	WaitNomad    WaitCode = "nomad"    // Nomad does not answer
 	WaitBackOff  WaitCode = "back-off" // a failure of the platform; tried again later
 )

@@ -47,7 +47,7 @@ func (all clusters) startElsewhere() {
 
 // take starts a run of another queue where there is room for it now.
 func (c *cluster) take(w *muster.Waiting) bool {
-	if c == nil || c.blocked(w) != nil {
+	if c == nil || c.closed(w) != nil {
 		return false
 	}
 	asks := asks(w, c.size)
@@ -73,7 +73,7 @@ func (all clusters) scale() {
 	}
 	for _, c := range all {
 		for _, u := range c.serveQueue(plans[c.in.Name]) {
-			if !plans.serveElsewhere(u) && plans[c.in.Name] != nil {
+			if !plans.serveElsewhere(u) && plans[c.in.Name] != nil && c.closed(u.Waiting) == nil {
 				plans[c.in.Name].serve(u) // its provider is asked again and again
 			}
 		}
@@ -92,7 +92,7 @@ type plans map[string]*plan
 func (all plans) serveElsewhere(u unmet) bool {
 	return slices.ContainsFunc(u.Alternatives, func(name string) bool {
 		p := all[name]
-		return p != nil && p.in.Scale.Failure == nil && p.full == "" && p.serve(u) == servedRoom
+		return p != nil && p.in.Scale.Failure == nil && p.closed(u.Waiting) == nil && p.full == "" && p.serve(u) == servedRoom
 	})
 }
 
@@ -103,7 +103,7 @@ func (c *cluster) serveQueue(p *plan) (left []unmet) {
 	for _, u := range c.unmet {
 		others := len(u.Alternatives) > 0
 		switch {
-		case p == nil || others && p.in.Scale.Failure != nil:
+		case p == nil || others && p.in.Scale.Failure != nil || c.closed(u.Waiting) != nil:
 		case over:
 		default:
 			result := p.serve(u)

@@ -24,6 +24,8 @@ func TestAlternatives(t *testing.T) {
 		c.Scale.Failure = f
 		return c
 	}
+	paused := func(c muster.ClusterSnapshot) muster.ClusterSnapshot { c.Paused = true; return c }
+	others := func(c muster.ClusterSnapshot) muster.ClusterSnapshot { c.Workspaces = []string{"v"}; return c }
 	for name, c := range map[string]struct {
 		clusters []muster.ClusterSnapshot
 		want     string
@@ -38,6 +40,11 @@ func TestAlternatives(t *testing.T) {
 		"both providers fail":              {[]muster.ClusterSnapshot{failing(dear(2), fails), low(2, fails)}, "-1 provider", 1, 0},
 		"neither may grow":                 {[]muster.ClusterSnapshot{dear(1, busy), low(1, nil, busy)}, "-1 capacity", 1, 1},
 		"the first could never, the next":  {[]muster.ClusterSnapshot{dear(2), low(0, nil)}, "-1 scaling", 0, 1},
+		"the first is paused":              {[]muster.ClusterSnapshot{dear(2), paused(low(2, nil, readyNode("l", node)))}, "-1 scaling", 1, 1},
+		"the first is for others":          {[]muster.ClusterSnapshot{dear(2, readyNode("d", node)), others(low(2, nil, readyNode("l", node)))}, "+1@d", 1, 1},
+		"the next is paused":               {[]muster.ClusterSnapshot{paused(dear(2)), low(1, nil, busy)}, "-1 capacity", 1, 0},
+		"the next is for others":           {[]muster.ClusterSnapshot{others(dear(2, readyNode("d", node))), low(1, nil, busy)}, "-1 capacity", 1, 1},
+		"both are for others":              {[]muster.ClusterSnapshot{others(dear(2)), others(low(2, nil))}, "-1 closed", 0, 0},
 		"an alternative that is not there": {[]muster.ClusterSnapshot{low(1, nil, busy)}, "-1 capacity", 1, -1},
 	} {
 		d := Decide(&muster.Snapshot{Now: t0, Clusters: c.clusters})

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/muster-ml/muster"
 )
@@ -96,7 +97,14 @@ func (c *cluster) decide() {
 	})
 	for i := range queue {
 		w := &queue[i]
-		if reason := c.blocked(w); reason != nil {
+		if reason := c.backsOff(w); reason != nil {
+			c.wait(w, *reason)
+			continue
+		}
+		if reason := c.closed(w); reason != nil {
+			if len(w.Alternatives) > 0 {
+				c.unmet = append(c.unmet, unmet{w, len(c.out.Waits)})
+			}
 			c.wait(w, *reason)
 			continue
 		}
@@ -137,11 +145,21 @@ func keyOf(w *muster.Waiting) string {
 	return string(key)
 }
 
-// blocked says what other than capacity keeps a run from starting.
-func (c *cluster) blocked(w *muster.Waiting) *muster.WaitReason {
+// closed says why the cluster takes no run of that workspace now, whatever room
+// it has.
+func (c *cluster) closed(w *muster.Waiting) *muster.WaitReason {
 	if c.in.Paused {
 		return &muster.WaitReason{Code: muster.WaitPaused, Message: fmt.Sprintf("cluster %s is paused", c.in.Name)}
 	}
+	workspace, _, _ := strings.Cut(w.Run, "/")
+	if !muster.Admits(c.in.Workspaces, workspace) {
+		return &muster.WaitReason{Code: muster.WaitClosed, Message: fmt.Sprintf("cluster %s is not for workspace %s any more", c.in.Name, workspace)}
+	}
+	return nil
+}
+
+// backsOff says how long a run waits after a failure of the platform.
+func (c *cluster) backsOff(w *muster.Waiting) *muster.WaitReason {
 	if w.NotBefore.After(c.now.Now) {
 		return &muster.WaitReason{Code: muster.WaitBackOff, Message: "tried again at " + w.NotBefore.Format("15:04:05") + " UTC: " + w.BackOff, Until: w.NotBefore}
 	}

@@ -124,7 +124,7 @@ func Snapshot(s *muster.Sight, b *muster.Backlog, sizes muster.Sizes, now time.T
 	}
 	snapshot := &muster.Snapshot{Now: now}
 	for _, c := range b.Clusters {
-		cs := muster.ClusterSnapshot{Name: c.Name, Queue: b.Waiting[c.Name], Paused: c.Paused, Scale: scaleOf(c, sizes)}
+		cs := muster.ClusterSnapshot{Name: c.Name, Queue: b.Waiting[c.Name], Paused: c.Paused, Workspaces: c.Workspaces, Scale: scaleOf(c, sizes)}
 		for _, n := range s.Nodes {
 			if n.Pool == c.NodePool {
 				one := nodeSnapshot(n, c, cs.Scale, b, now)

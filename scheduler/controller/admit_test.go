@@ -18,12 +18,13 @@ func TestUnwellNodes(t *testing.T) {
 	unhealthy, down, driverless := well, well, well
 	unhealthy.Unhealthy, down.Status, driverless.Unusable = gpu, "down", true
 	for _, c := range []struct {
-		node muster.SeenNode
-		want muster.WaitCode // "" starts
-	}{{well, ""}, {unhealthy, muster.WaitCapacity}, {down, muster.WaitNodes}, {driverless, muster.WaitNodes}} {
+		node       muster.SeenNode
+		workspaces []string
+		want       muster.WaitCode // "" starts
+	}{{well, nil, ""}, {unhealthy, nil, muster.WaitCapacity}, {down, nil, muster.WaitNodes}, {driverless, nil, muster.WaitNodes}, {well, []string{"v", "w"}, ""}, {well, []string{"v"}, muster.WaitClosed}} {
 		for what, group := range map[string]muster.Group{"a whole node": {Name: "main", Count: 1},
 			"a device": {Name: "main", Count: 1, Ask: &muster.Ask{Cores: muster.Whole(1), MiB: muster.Whole(100), GPUs: muster.Whole(1)}}} {
-			b := &muster.Backlog{Clusters: []*muster.Cluster{{Name: "c", NodePool: "pool"}},
+			b := &muster.Backlog{Clusters: []*muster.Cluster{{Name: "c", NodePool: "pool", ClusterSettings: muster.ClusterSettings{Workspaces: c.workspaces}}},
 				Waiting: map[string][]muster.Waiting{"c": {{RunID: 1, Run: "w/r", Groups: []muster.Group{group}}}}}
 			d := admission.Decide(controller.Snapshot(&muster.Sight{Nodes: []muster.SeenNode{c.node}}, b, nil, time.Now()))
 			if c.want == "" && len(d.Starts) != 1 || c.want != "" && (len(d.Waits) != 1 || d.Waits[0].Reason.Code != c.want) {
