@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -28,10 +29,17 @@ func (k *Controller) clusters(ctx context.Context, ledger muster.Ledger) (time.D
 	if seen == nil || seen.stale != nil {
 		return 0, nil
 	}
+	all, err := ledger.ListClusters(ctx)
+	if err != nil || !slices.ContainsFunc(all, func(c *muster.Cluster) bool { return c.Provider.Elastic() }) {
+		return 0, err // without those the queue is not read for nothing
+	}
 	b, err := ledger.Backlog(ctx)
-	if err != nil || !slices.ContainsFunc(b.Clusters, func(c *muster.Cluster) bool { return c.Provider.Elastic() }) {
+	if err != nil {
 		return 0, err
 	}
+	maps.DeleteFunc(k.drilled, func(name string, _ time.Time) bool {
+		return !slices.ContainsFunc(b.Clusters, func(c *muster.Cluster) bool { return c.Name == name })
+	})
 	now := time.Now()
 	snapshot := Snapshot(seen.Sight, b, k.Sizes, now)
 	scales := admission.Decide(snapshot).Scales
