@@ -147,8 +147,8 @@ func (t *tx) place(ctx context.Context, x *muster.Execution, in muster.Instance)
 	if in.Doing != "" {
 		in.Phase = muster.PhaseEnvironment
 	}
-	if _, err := t.exec(ctx, `UPDATE instances SET node_id = ?, node_name = ?, placed = 1, doing = ?, phase = CASE WHEN claimed_at = 0 AND phase <> 'node set-up' THEN ? ELSE phase END WHERE launch_id = ? AND idx = ?`,
-		in.NodeID, in.NodeName, in.Doing, in.Phase, x.Launch.ID, in.Index); err != nil {
+	if _, err := t.exec(ctx, `UPDATE instances SET node_id = ?, node_name = ?, placed = 1, doing = ?, phase = CASE WHEN claimed_at = 0 AND phase <> ? THEN ? ELSE phase END WHERE launch_id = ? AND idx = ?`,
+		in.NodeID, in.NodeName, in.Doing, muster.PhaseSetup, in.Phase, x.Launch.ID, in.Index); err != nil {
 		return err
 	}
 	tell := func(format string, args ...any) error {

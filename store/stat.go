@@ -119,12 +119,16 @@ func (s *Store) ListStats(ctx context.Context, runID int64, q muster.StatQuery) 
 	if err != nil {
 		return nil, fmt.Errorf("list stats: %w", err)
 	}
+	stride := strideOf(series, q.Name)
+	if stride == 0 {
+		return nil, nil
+	}
 	rows, err := collect(ctx, s.read, func(row scanner) (one statRow, err error) {
 		err = row.Scan(&one.instance, timeCol{&one.at}, jsonCol{&one.values})
 		return one, err
 	}, `SELECT instance, at, readings FROM stat_series c JOIN stat_samples s USING (run_id, attempt, instance)
 		WHERE run_id = ?1 AND attempt = ?2 AND instance BETWEEN ?3 AND ?4 AND (number % ?5 = 0 OR number = taken - 1) ORDER BY instance, number`,
-		runID, q.Attempt, first, last, strideOf(series, q.Name))
+		runID, q.Attempt, first, last, stride)
 	if err != nil {
 		return nil, fmt.Errorf("list stats: %w", err)
 	}
@@ -148,7 +152,8 @@ func statsOf(series []statSeries, rows []statRow, q muster.StatQuery) (list []mu
 	return list
 }
 
-// strideOf says which samples an answer can hold: those whose number it divides.
+// strideOf says which samples an answer can hold: those whose number it divides,
+// 0 where no series has the name.
 func strideOf(all []statSeries, name string) int64 {
 	for stride := int64(1); ; stride *= 2 {
 		values := int64(0)
@@ -158,6 +163,9 @@ func strideOf(all []statSeries, name string) int64 {
 					values += one.taken/max(stride, stepOf(one.taken)) + 1
 				}
 			}
+		}
+		if values == 0 {
+			return 0
 		}
 		if values <= muster.MaxStatList || stride > 1<<40 {
 			return stride
