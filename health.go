@@ -37,10 +37,11 @@ type NodeHealth struct {
 	Reason     string    // why it is not ready, a sentence
 	Log        string    // the log of its last set-up: see NodeLogKey
 	Since      time.Time // when it came into the state
-	ReportedAt time.Time
+	ReportedAt time.Time // when its agent told something new last
 	Failures   int       // how often in a row it has become unusable
 	Excluded   string    // why a person took it out of service; "" is not
 	DrainAt    time.Time // when the runs that are still on it are told to stop; zero where they may end
+	Renewals   int       // how often a person wanted it to be set up once more
 	Closed     bool      // the leader has made it ineligible for one of these reasons
 }
 
@@ -82,11 +83,11 @@ func (h *NodeHealth) Hear(r *NodeReport, now time.Time) (changed bool, news stri
 		r.Reason = h.Reason // of the trouble that it is in quarantine for
 	}
 	if h.State == r.State && h.Boot == r.Boot && h.Generation == r.Generation {
-		if h.State == HealthReady && now.Sub(h.Since) > calm && h.Failures < Quarantine {
-			h.Failures = 0
-		}
 		changed, h.Reason = h.Reason != r.Reason, r.Reason
-		return changed && h.State == HealthPreparing, "" // other numbers of the same trouble are no news
+		if h.State == HealthReady && now.Sub(h.Since) > calm && h.Failures > 0 && h.Failures < Quarantine {
+			changed, h.Failures = true, 0
+		}
+		return changed, "" // other numbers of the same trouble are not told of
 	}
 	h.State, h.Boot, h.Generation, h.Reason, h.Since = r.State, r.Boot, r.Generation, r.Reason, now
 	switch {
@@ -103,6 +104,14 @@ func (h *NodeHealth) Hear(r *NodeReport, now time.Time) (changed bool, news stri
 	return true, "is made ready: " + r.Reason
 }
 
+// Wanted returns the generation that the node is to be made ready by.
+func (h NodeHealth) Wanted(c *Cluster) string {
+	if c.Setup == nil || h.Renewals == 0 {
+		return c.Generation()
+	}
+	return fmt.Sprintf("%s.%d", c.Generation(), h.Renewals)
+}
+
 // Readiness says whether a node of a cluster is ready in a boot: "" and "" when it
 // is, else for what a claim waits, or why it is refused.
 func (h NodeHealth) Readiness(c *Cluster, boot string) (waits, unfit string) {
@@ -117,7 +126,7 @@ func (h NodeHealth) Readiness(c *Cluster, boot string) (waits, unfit string) {
 		return "", h.Unfit()
 	case h.State == HealthUnusable && h.Boot == boot && h.Generation == "":
 		return "", h.Reason // its agent cannot even begin
-	case h.Boot != boot || h.Generation != c.Generation():
+	case h.Boot != boot || h.Generation != h.Wanted(c):
 		return "its set-up has not begun yet", ""
 	case h.State == HealthUnusable:
 		return "", h.Reason
@@ -146,10 +155,14 @@ func (h *NodeHealth) Change(c NodeChange, by string, now time.Time) (news string
 	case *c.Excluded != "":
 		h.Excluded = *c.Excluded
 		return "takes no more runs: " + h.Excluded
-	case h.Excluded == "" && h.Failures < Quarantine:
+	case h.Excluded == "" && h.Failures < Quarantine && h.State != HealthUnusable:
 		return ""
 	}
 	h.Excluded, h.DrainAt, h.Failures = "", time.Time{}, 0
+	if h.State == HealthUnusable {
+		h.Renewals++
+		return "takes runs again when it has been made ready"
+	}
 	return "takes runs again"
 }
 

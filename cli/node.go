@@ -19,7 +19,7 @@ func nodeCommand() *cli.Command {
 		{Name: "logs", Usage: "print what the last set-up of a node wrote", ArgsUsage: "NAME", Action: logsOfNode},
 		{Name: "exclude", Usage: "take a node out of service: no more runs start on it, those that are there go on", ArgsUsage: "NAME", Action: excludeNode, Flags: []cli.Flag{
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that everybody sees who asks", Value: "by an operator"}}},
-		{Name: "include", Usage: "take a node into service again, also out of quarantine", ArgsUsage: "NAME", Action: includeNode},
+		{Name: "include", Usage: "take a node into service again, also out of quarantine; one that is unusable is set up once more", ArgsUsage: "NAME", Action: includeNode},
 		{Name: "drain", Usage: "empty a node: no more runs start on it, and those that are there start again elsewhere", ArgsUsage: "NAME", Action: drainNode, Flags: []cli.Flag{
 			&cli.DurationFlag{Name: "wait", Usage: "`TIME` that the runs on it may still take to end"},
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that everybody sees who asks"}}},

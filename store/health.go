@@ -5,16 +5,15 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/muster-ml/muster"
 )
 
-const healthColumns = `SELECT node_id, cluster, name, alloc, boot, generation, state, reason, log, since, reported_at, failures, excluded, drain_at, closed FROM node_health `
+const healthColumns = `SELECT node_id, cluster, name, alloc, boot, generation, state, reason, log, since, reported_at, failures, excluded, drain_at, renewals, closed FROM node_health `
 
 func scanHealth(row scanner) (h muster.NodeHealth, err error) {
 	err = row.Scan(&h.NodeID, &h.Cluster, &h.Name, &h.Alloc, &h.Boot, &h.Generation, &h.State, &h.Reason, &h.Log, timeCol{&h.Since}, timeCol{&h.ReportedAt},
-		&h.Failures, &h.Excluded, timeCol{&h.DrainAt}, &h.Closed)
+		&h.Failures, &h.Excluded, timeCol{&h.DrainAt}, &h.Renewals, &h.Closed)
 	return h, err
 }
 
@@ -42,14 +41,11 @@ func (t *tx) keepHealth(ctx context.Context, h *muster.NodeHealth) error {
 	if h.State == "" {
 		h.State = muster.HealthPreparing
 	}
-	_, err := t.exec(ctx, `INSERT OR REPLACE INTO node_health (node_id, cluster, name, alloc, boot, generation, state, reason, log, since, reported_at, failures, excluded, drain_at, closed)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, h.NodeID, h.Cluster, h.Name, h.Alloc, h.Boot, h.Generation, h.State, h.Reason, h.Log, micros(h.Since), micros(h.ReportedAt),
-		h.Failures, h.Excluded, micros(h.DrainAt), h.Closed)
+	_, err := t.exec(ctx, `INSERT OR REPLACE INTO node_health (node_id, cluster, name, alloc, boot, generation, state, reason, log, since, reported_at, failures, excluded, drain_at, renewals, closed)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, h.NodeID, h.Cluster, h.Name, h.Alloc, h.Boot, h.Generation, h.State, h.Reason, h.Log, micros(h.Since), micros(h.ReportedAt),
+		h.Failures, h.Excluded, micros(h.DrainAt), h.Renewals, h.Closed)
 	return err
 }
-
-// silence is how long a report that says nothing new is not written again.
-const silence = time.Minute
 
 // ReportNode keeps what a node's agent tells and answers what is wanted of it.
 func (s *Store) ReportNode(ctx context.Context, a *muster.Allocation, r *muster.NodeReport) (*muster.NodeOrders, error) {
@@ -62,8 +58,6 @@ func (s *Store) ReportNode(ctx context.Context, a *muster.Allocation, r *muster.
 		if err != nil {
 			return err
 		}
-		orders.Generation, orders.SecretsVersion, orders.Readying = c.Generation(), c.SecretsVersion, c.Readying()
-		orders.Version = orders.Generation + "-" + orders.Readying.Version()
 		var busy int
 		if err := t.QueryRowContext(ctx, `SELECT count(*) FROM launches l CROSS JOIN instances i ON i.launch_id = l.id
 			WHERE l.state <> 'purged' AND l.state IN ('reserved', 'dispatched') AND i.node_id = ? AND i.alloc_id <> ''`, a.NodeID).Scan(&busy); err != nil {
@@ -74,7 +68,9 @@ func (s *Store) ReportNode(ctx context.Context, a *muster.Allocation, r *muster.
 		if err != nil {
 			return err
 		}
-		news, last, before := "", h.ReportedAt, h.State
+		orders.Generation, orders.SecretsVersion, orders.Readying = h.Wanted(c), c.SecretsVersion, c.Readying()
+		orders.Version = orders.Generation + "-" + orders.Readying.Version()
+		news, before := "", h.State
 		fresh := h.Alloc != a.ID
 		h.NodeID, h.Cluster, h.Name, h.Alloc = a.NodeID, a.Cluster, a.NodeName, a.ID
 		if r.Generation != "" || fresh || r.State == muster.HealthUnusable { // an agent that has heard no orders yet says nothing but that it lives
@@ -83,7 +79,7 @@ func (s *Store) ReportNode(ctx context.Context, a *muster.Allocation, r *muster.
 			}
 			orders.News, news = h.Hear(r, t.now)
 		}
-		if !orders.News && !fresh && t.now.Sub(last) < silence {
+		if !orders.News && !fresh {
 			return nil
 		}
 		if err := t.keepHealth(ctx, &h); err != nil || news == "" {

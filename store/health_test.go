@@ -287,3 +287,32 @@ func TestChangesOfNodes(t *testing.T) {
 		t.Errorf("no longer drained: %+v", h)
 	}
 }
+
+// TestSetUpOnceMore holds that a node whose set-up failed is to be set up once
+// more when a person takes it into service, though nothing else has changed.
+func TestSetUpOnceMore(t *testing.T) {
+	s := open(t)
+	c := prepared(t, s)
+	before := tell(t, s, "b", c.Generation(), muster.HealthUnusable, "its set-up failed")
+	n, by := &muster.Node{ID: "n2", Name: "node2", Cluster: "c"}, muster.Origin{Actor: "anna"}
+	must(t, s.ChangeNode(t.Context(), n, muster.NodeChange{Excluded: new("")}, by))
+	after := tell(t, s, "b", c.Generation(), muster.HealthUnusable, "its set-up failed")
+	if after.Generation == before.Generation || after.Version == before.Version {
+		t.Fatalf("before %+v, after %+v", before, after)
+	}
+	all, err := s.ListHealth(t.Context())
+	must(t, err)
+	if waits, unfit := all["n2"].Readiness(c, "b"); waits == "" || unfit != "" {
+		t.Errorf("a claim before it is set up: %q %q", waits, unfit)
+	}
+	tell(t, s, "b", after.Generation, muster.HealthReady, "")
+	must(t, s.ChangeNode(t.Context(), n, muster.NodeChange{Excluded: new("")}, by))
+	if same := tell(t, s, "b", after.Generation, muster.HealthReady, ""); same.Version != after.Version {
+		t.Errorf("a node that is well is set up again: %+v", same)
+	}
+	all, err = s.ListHealth(t.Context())
+	must(t, err)
+	if waits, unfit := all["n2"].Readiness(c, "b"); waits != "" || unfit != "" {
+		t.Errorf("a claim when it is ready: %q %q", waits, unfit)
+	}
+}
