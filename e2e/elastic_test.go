@@ -130,6 +130,45 @@ func TestEviction(t *testing.T) {
 	}
 }
 
+// TestDrill rehearses losses by chance, and holds that a run whose node is taken
+// is told to save, and goes on from what it has saved then.
+func TestDrill(t *testing.T) {
+	p := elastic(t)
+	p.muster("cluster", "create", "--provider", "local", "--size", "local.small", "--tier", "low_priority", "--max", "3", "drilled")
+	var names []string
+	for i := range 3 { // each takes a node of its own
+		names = append(names, p.submit(`command: test -e $MUSTER_CHECKPOINT_DIR/mark || sleep 600; cat $MUSTER_CHECKPOINT_DIR/mark
+compute: drilled
+x-muster: {grace: 10, checkpoint_command: "echo saved for $MUSTER_RUN_NAME > $MUSTER_CHECKPOINT_DIR/mark"}
+`, "--name", fmt.Sprint("drilled-", i)))
+	}
+	for _, name := range names {
+		p.running(name)
+	}
+	if told := p.muster("cluster", "evict", "drilled", "--rate", "10000%/h", "--notice", "5s"); !strings.Contains(told, "a drill takes 10000 % of its nodes an hour") {
+		t.Errorf("it says %s", told)
+	}
+	var back view
+	p.eventually("a run to be evicted, and to end well", func() bool {
+		for _, name := range names {
+			if back = p.show(name); back.State.Final() {
+				return true
+			}
+		}
+		return false
+	}, p.clusterStory("drilled"))
+	p.muster("cluster", "evict", "drilled", "--rate", "0")
+	if back.State != muster.RunSucceeded || back.Attempts[0].Outcome != muster.OutcomeEvicted {
+		t.Errorf("run %s is %s (%s): %+v", back.Name, back.State, back.Reason, back.Attempts)
+	}
+	if said := p.muster("run", "logs", back.Name); !strings.Contains(said, "saved for "+back.Name+"\n") {
+		t.Errorf("what it has saved is %q", said)
+	}
+	if c := p.cluster("drilled"); c.Drill != nil {
+		t.Errorf("the drill goes on: %+v", c.Drill)
+	}
+}
+
 // killMachine kills a Nomad client that the autoscaler has started, and returns
 // its node's name: one that vanishes without a word. "" where there is none.
 func (p *platform) killMachine() string {

@@ -146,13 +146,14 @@ func nodeSnapshot(n muster.SeenNode, c *muster.Cluster, scale *muster.ScaleSnaps
 		Size: muster.Allocatable{Cores: n.Cores, Resources: n.Total}, Unhealthy: n.Unhealthy, Engine: n.Engine}
 	health, kept := b.Health[n.ID], b.Nodes[n.ID]
 	one.Lacks, one.Held = health.Unfit(), health.Excluded != "" && health.DrainAt.IsZero()
+	if one.Lacks == "" && c.OS != "" && n.OS != "" && !strings.EqualFold(n.OS, c.OS) {
+		one.Lacks = fmt.Sprintf("its operating system is %s, and its cluster wants %s", n.OS, c.OS)
+	}
 	if c.Prepares() {
 		one.Size.Resources = one.Size.Sub(muster.NodeAgentNeed)
 		one.Preparing = health.State == muster.HealthPreparing || health.Alloc == ""
 		switch {
 		case one.Lacks != "":
-		case c.OS != "" && n.OS != "" && !strings.EqualFold(n.OS, c.OS):
-			one.Lacks = fmt.Sprintf("its operating system is %s, and its cluster wants %s", n.OS, c.OS)
 		case c.Health != nil && c.Health.Engine && !n.Engine && n.Status == "ready":
 			one.Lacks = "it has no container engine that works, and its cluster wants one"
 		case health.Alloc == "" && !health.Since.IsZero() && now.Sub(health.Since) > agentWithin:
