@@ -81,6 +81,7 @@ type Decision struct {
 type Scale struct {
 	Cluster string
 	Nodes   int
+	More    int      // of Nodes, to buy for runs that wait
 	Reason  string   // a sentence with the numbers
 	Over    []string // nodes in use above its max, from which runs are to go, by id
 	Spare   []string // nodes that nobody needs and that are idle for long enough, by id, the first to go first

@@ -82,12 +82,18 @@ func newPlan(c *cluster) *plan {
 // decide says how many nodes the cluster shall have.
 func (p *plan) decide() {
 	nodes := max(len(p.nodes), min(p.in.Scale.Min, p.in.Scale.Max-p.held))
-	if p.in.Paused {
+	if p.in.Paused || p.setupsFail() {
 		nodes = p.here
 	}
-	s := muster.Scale{Cluster: p.in.Name, Nodes: nodes + p.held, Reason: p.reason(nodes), Spare: p.spare(nodes)}
+	s := muster.Scale{Cluster: p.in.Name, Nodes: nodes + p.held, More: min(nodes, len(p.nodes)) - p.here, Reason: p.reason(nodes), Spare: p.spare(nodes)}
 	s.Over = p.over(p.here - len(s.Spare) - p.in.Scale.Max)
 	p.out.Scales = append(p.out.Scales, s)
+}
+
+// setupsFail reports whether the nodes that came could not be made ready: no more
+// are bought for a while.
+func (p *plan) setupsFail() bool {
+	return p.in.Scale.Failure != nil && p.in.Scale.Failure.Kind == muster.FailSetup
 }
 
 // over lists nodes in use from which runs are to go, as many as there are above
@@ -155,8 +161,12 @@ func (p *plan) serve(u unmet) served {
 // tell gives a run for which nodes come that reason.
 func (p *plan) tell(reason *muster.WaitReason, more int) {
 	if f := p.in.Scale.Failure; f != nil && more > 0 {
+		why := "its provider gives none"
+		if p.setupsFail() {
+			why = "none is bought"
+		}
 		*reason = muster.WaitReason{Code: muster.WaitProvider, Until: f.Until,
-			Message: fmt.Sprintf("cluster %s needs %s more for it, and its provider gives none: %s; it is asked again at %s UTC", p.in.Name, muster.Counted(more, "node"), f.Message, f.Until.UTC().Format("15:04:05"))}
+			Message: fmt.Sprintf("cluster %s needs %s more for it, and %s: %s; it is tried again at %s UTC", p.in.Name, muster.Counted(more, "node"), why, f.Message, f.Until.UTC().Format("15:04:05"))}
 		return
 	}
 	*reason = muster.WaitReason{Code: muster.WaitScaling, Message: fmt.Sprintf("cluster %s grows from %s to %d", p.in.Name, muster.Counted(len(p.ready()), "node"), len(p.nodes))}
@@ -177,6 +187,8 @@ func (p *plan) reason(nodes int) string {
 	switch {
 	case p.in.Paused:
 		return "the cluster is paused"
+	case p.setupsFail():
+		return fmt.Sprintf("no more before %s UTC: %s", p.in.Scale.Failure.Until.UTC().Format("15:04:05"), p.in.Scale.Failure.Message)
 	case p.full != "":
 		return p.full
 	case len(p.nodes) > p.here:

@@ -39,6 +39,8 @@ func TestScale(t *testing.T) {
 	run := func(n int) muster.Waiting { return muster.Waiting{Groups: whole(n)} }
 	failing := growing(0, 4, nil, run(1))
 	failing.Clusters[0].Scale.Failure = &muster.BuyFailure{Kind: muster.FailQuota, Message: "none left"}
+	unready := growing(1, 4, []muster.NodeSnapshot{coming}, run(2))
+	unready.Clusters[0].Scale.Failure = &muster.BuyFailure{Kind: muster.FailSetup, Message: "2 nodes in a row could not be made ready"}
 	paused := growing(0, 4, []muster.NodeSnapshot{idle("a", time.Hour)}, run(1))
 	paused.Clusters[0].Paused = true
 	for name, c := range map[string]struct {
@@ -67,6 +69,7 @@ func TestScale(t *testing.T) {
 		"over its max at once":           {growing(0, 1, []muster.NodeSnapshot{idle("a", time.Second), idle("b", 2*time.Second)}), 2, []string{"b"}, ""},
 		"one that leaves does not count": {growing(0, 4, []muster.NodeSnapshot{leaving}, run(1)), 1, nil, "-1 scaling"},
 		"its provider fails":             {failing, 1, nil, "-1 provider"},
+		"set-ups fail":                   {unready, 1, nil, "-1 provider"},
 		"paused":                         {paused, 1, nil, "-1 paused"},
 		"kept for a gang that waits":     {growing(0, 2, []muster.NodeSnapshot{busy, idle("a", time.Hour)}, run(2)), 2, nil, "-1 capacity"},
 	} {
