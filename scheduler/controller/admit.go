@@ -62,12 +62,20 @@ func nextBackOff(b *muster.Backlog, now time.Time) time.Duration {
 	var next time.Duration
 	for _, waiting := range b.Waiting {
 		for _, w := range waiting {
-			if d := w.NotBefore.Sub(now); d > 0 && (next == 0 || d < next) {
-				next = d
+			if d := w.NotBefore.Sub(now); d > 0 {
+				next = sooner(next, d)
 			}
 		}
 	}
 	return next
+}
+
+// sooner returns the shorter of two pauses; 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b < a {
+		return b
+	}
+	return a
 }
 
 // Snapshot puts together what was seen of Nomad and what the store knows. An
@@ -161,7 +169,10 @@ func nodeSnapshot(n muster.SeenNode, c *muster.Cluster, scale *muster.ScaleSnaps
 		}
 	}
 	if scale != nil {
-		one.Leaving, one.IdleSince = kept.Leave != muster.LeaveNot || !kept.EvictAt.IsZero() || kept.Fate != muster.FateHere, kept.IdleSince
+		one.Leaving, one.IdleSince = kept.Leave == muster.LeaveGoing || !kept.EvictAt.IsZero() || kept.Fate != muster.FateHere, kept.IdleSince
+		if kept.Leave == muster.LeaveMarked && !one.Leaving && n.Status == "ready" { // it is put back
+			one.Ready, one.Coming = false, true
+		}
 		one.Lacks = cmp.Or(one.Lacks, one.Size.Lacks(scale.Offer))
 		one.Size.Cores = min(one.Size.Cores, cmp.Or(scale.Offer.Cores, one.Size.Cores)) // of a part of a machine Nomad tells all of the machine's
 	}

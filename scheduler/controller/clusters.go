@@ -64,6 +64,9 @@ func (k *Controller) clusters(ctx context.Context, ledger muster.Ledger) (time.D
 		if f.changes() {
 			again = countAgain
 		}
+		if c.Failure != nil && c.Failure.Kind == muster.FailSetup { // then more are bought
+			again = sooner(again, c.Failure.Until.Sub(now))
+		}
 	}
 	return again, errors.Join(errs...)
 }
@@ -108,10 +111,24 @@ func (f *fleet) turn(ctx context.Context) error {
 	f.mu.Lock()
 	f.scaled[f.cluster.Name] = true
 	f.mu.Unlock()
-	if f.cluster.Deleting && len(f.report.Machines) == 0 && !slices.ContainsFunc(f.nodes, func(n muster.NodeSnapshot) bool { return !f.down(n.ID) }) {
+	if f.cluster.Deleting && f.deserted() {
 		return errors.Join(recorded, shrunk, left, f.ledger.DropCluster(ctx, f.cluster.Name))
 	}
 	return errors.Join(recorded, shrunk, left)
+}
+
+// deserted reports whether a cluster has no node left, and none comes. Where the
+// provider does not say what machines it has, one that was ordered may join for a
+// while after none is wanted.
+func (f *fleet) deserted() bool {
+	switch w := f.cluster.Wanted; {
+	case slices.ContainsFunc(f.nodes, func(n muster.NodeSnapshot) bool { return !f.down(n.ID) }):
+		return false
+	case f.tells():
+		return len(f.report.Machines) == 0
+	default:
+		return w != nil && w.Nodes == 0 && f.now.Sub(w.At) > cloudWithin
+	}
 }
 
 // shrink takes runs from the nodes above the cluster's max, where it is not to
@@ -158,11 +175,15 @@ func (f *fleet) drill(ctx context.Context) error {
 // publish writes the number together with the nodes that leave for it. A provider
 // that tells nothing of its machines takes whichever are empty: there the number
 // falls by nodes that were closed, and for no other reason, such as a heartbeat
-// that was late or machines that are still starting.
+// that was late or machines that are still starting. It rises again with those
+// that are put back.
 func (f *fleet) publish(ctx context.Context, leaving []muster.NodeRecord) error {
 	nodes, old := f.scale.Nodes, f.cluster.Wanted
-	if !f.tells() && old != nil {
+	if !f.tells() && old != nil && !f.cluster.Deleting {
 		nodes = max(nodes, old.Nodes)
+		if f.putsBack() {
+			nodes = max(nodes, f.up())
+		}
 	}
 	for _, n := range leaving {
 		// One that cannot take runs did not count, unless its provider counts it.
@@ -176,6 +197,11 @@ func (f *fleet) publish(ctx context.Context, leaving []muster.NodeRecord) error 
 		return nil
 	}
 	return f.ledger.Publish(ctx, f.cluster.Name, w, leaving)
+}
+
+// putsBack reports whether a node is on its way back into service.
+func (f *fleet) putsBack() bool {
+	return slices.ContainsFunc(f.nodes, func(n muster.NodeSnapshot) bool { return f.kept[n.ID].Leave == muster.LeaveMarked })
 }
 
 // tells reports whether the provider takes only nodes that leave, and says what
@@ -206,174 +232,4 @@ func (f *fleet) changes() bool {
 // put it back.
 func (f *fleet) stopping(name string) bool {
 	return slices.ContainsFunc(f.report.Machines, func(m muster.Machine) bool { return m.Name == name && m.State == muster.MachineStopping })
-}
-
-// record keeps since when each node is idle or away, forgets those that are gone,
-// and puts those back that were to leave and that nobody took.
-func (f *fleet) record(ctx context.Context) error {
-	var changed, gone []muster.NodeRecord
-	var errs []error
-	listed := map[string]bool{}
-	for i := range f.nodes {
-		n := &f.nodes[i]
-		listed[n.ID] = true
-		if f.vanished(n) {
-			errs = append(errs, f.Engine.ForgetNode(ctx, n.ID))
-			f.ring("look")
-			continue
-		}
-		after, err := f.step(ctx, n)
-		errs = append(errs, err)
-		if before, known := f.kept[n.ID]; !known || after != before {
-			changed = append(changed, after)
-			f.kept[n.ID] = after
-		}
-	}
-	for id, n := range f.kept {
-		if n.Cluster == f.cluster.Name && !listed[id] {
-			gone = append(gone, n)
-		}
-	}
-	return errors.Join(append(errs, f.ledger.KeepNodes(ctx, changed), f.ledger.ForgetNodes(ctx, gone))...)
-}
-
-// step returns the record of a node as it is to be now. A node that leaves and
-// that nobody took is put back in two steps: first nobody is told any more that it
-// leaves, and only when no such answer can be acted upon it is opened.
-func (f *fleet) step(ctx context.Context, n *muster.NodeSnapshot) (muster.NodeRecord, error) {
-	before := f.kept[n.ID]
-	after := before
-	after.ID, after.Cluster, after.Name = n.ID, f.cluster.Name, n.Name
-	after.IdleSince = since(n.Empty() && !n.Preparing, before.IdleSince, f.now)
-	if !n.Leaving {
-		after.AwaySince = since(!n.Ready && !n.Coming, before.AwaySince, f.now)
-	}
-	within := takenWithin
-	if !f.tells() {
-		within = cloudWithin
-	}
-	waited := f.now.Sub(before.LeaveAt)
-	switch {
-	case (!before.EvictAt.IsZero() || before.Leave == muster.LeaveGoing && f.sight.At.After(before.LeaveAt)) && f.seen(n.ID).Eligible: // another loop opened it meanwhile
-		return after, f.Engine.SetEligible(ctx, n.ID, false)
-	case f.stopping(n.Name) || f.seen(n.ID).Draining:
-	case before.Leave == muster.LeaveGoing && waited > within:
-		after.Leave, after.LeaveAt, after.Reason = muster.LeaveMarked, f.now, "its provider did not take it"
-	case before.Leave == muster.LeaveMarked && waited > lastUse:
-		if err := f.Engine.SetEligible(ctx, n.ID, !f.health[n.ID].Closed); err != nil {
-			return before, err
-		}
-		after.Leave, after.LeaveAt = muster.LeaveNot, time.Time{}
-	}
-	return after, nil
-}
-
-// since returns when a thing that holds now began to hold; zero when it does not.
-func since(holds bool, before, now time.Time) time.Time {
-	switch {
-	case !holds:
-		return time.Time{}
-	case before.IsZero():
-		return now.UTC().Truncate(time.Microsecond)
-	}
-	return before
-}
-
-// vanished reports whether Nomad is to forget a node: it is away, its provider
-// has it no more, and the launches that were on it have been told.
-func (f *fleet) vanished(n *muster.NodeSnapshot) bool {
-	kept := f.kept[n.ID]
-	if !f.down(n.ID) || f.report.Machines == nil || f.launches[n.ID] {
-		return false
-	}
-	return kept.Fate != muster.FateHere || !f.report.Lists(n.Name) && !kept.AwaySince.IsZero() && f.now.Sub(kept.AwaySince) > usableAgain
-}
-
-// mayGo says why a node may go, "" where it may not. Where the provider chooses
-// among empty nodes, all of them are closed while it does.
-func (f *fleet) mayGo(n *muster.NodeSnapshot) string {
-	r := f.kept[n.ID]
-	switch {
-	case r.ID == "" || r.Leave != muster.LeaveNot || !r.EvictAt.IsZero() || r.Fate != muster.FateHere || n.Held && !f.cluster.Deleting:
-		return ""
-	case slices.Contains(f.scale.Spare, n.ID):
-		return fmt.Sprintf("idle for %s", f.now.Sub(n.IdleSince).Round(time.Second))
-	case !f.health[n.ID].DrainAt.IsZero():
-		if n.Empty() {
-			return "it was drained"
-		}
-	case !f.tells() && !n.Unfit:
-		if len(f.scale.Spare) > 0 && n.Ready && n.Empty() {
-			return "its provider chooses among the empty nodes"
-		}
-	case !r.AwaySince.IsZero() && n.Empty() && f.now.Sub(r.AwaySince) > usableAgain:
-		return "it cannot take runs: " + unusable(n)
-	}
-	return ""
-}
-
-// leave marks the nodes that may go, makes them ineligible, and returns those on
-// which nothing was placed meanwhile. The others are put back.
-func (f *fleet) leave(ctx context.Context) (leaving []muster.NodeRecord, err error) {
-	var marked []muster.NodeRecord
-	for i := range f.nodes {
-		if why := f.mayGo(&f.nodes[i]); why != "" {
-			r := f.kept[f.nodes[i].ID]
-			r.Leave, r.LeaveAt, r.Reason = muster.LeaveMarked, f.now, why
-			marked = append(marked, r)
-		}
-	}
-	if len(marked) == 0 {
-		return nil, nil
-	}
-	if err := f.ledger.KeepNodes(ctx, marked); err != nil {
-		return nil, err
-	}
-	var back []muster.NodeRecord
-	var errs []error
-	for _, r := range marked {
-		free, err := f.free(ctx, r.ID)
-		if err == nil && !free {
-			err = f.Engine.SetEligible(ctx, r.ID, !f.health[r.ID].Closed)
-		}
-		switch {
-		case err != nil: // the mark is taken back later
-			errs = append(errs, err)
-		case free:
-			r.Leave, r.LeaveAt = muster.LeaveGoing, time.Now()
-			leaving = append(leaving, r)
-		default:
-			r.Leave, r.LeaveAt, r.Reason = muster.LeaveNot, time.Time{}, "a run was placed on it"
-			back = append(back, r)
-		}
-	}
-	return leaving, errors.Join(append(errs, f.ledger.KeepNodes(ctx, back))...)
-}
-
-// free closes a node that is marked, and reports whether it is empty for good: an
-// admission before the mark has written its reservation by now, and one after it
-// is refused; what Nomad has placed before it heard is listed.
-func (f *fleet) free(ctx context.Context, nodeID string) (bool, error) {
-	if err := f.Engine.SetEligible(ctx, nodeID, false); err != nil {
-		return false, err
-	}
-	live, err := f.ledger.ListLive(ctx)
-	if err != nil {
-		return false, err
-	}
-	for _, l := range live {
-		if slices.ContainsFunc(l.Instances, func(in muster.Instance) bool { return in.NodeID == nodeID }) {
-			return false, nil
-		}
-	}
-	occupied, err := f.Engine.Occupied(ctx, nodeID)
-	return !occupied, err
-}
-
-// unusable says why a node cannot take runs.
-func unusable(n *muster.NodeSnapshot) string {
-	if n.Lacks != "" {
-		return n.Lacks
-	}
-	return "Nomad does not place work on it"
 }

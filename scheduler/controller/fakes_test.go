@@ -240,6 +240,9 @@ func (g *termLedger) ForgetNodes(_ context.Context, nodes []muster.NodeRecord) e
 func (g *termLedger) Publish(_ context.Context, _ string, w muster.Wanted, leaving []muster.NodeRecord) error {
 	err := g.enter()
 	defer g.mu.Unlock()
+	if w.At = time.Now(); g.cluster.Wanted != nil && g.cluster.Wanted.Nodes == w.Nodes {
+		w.At = g.cluster.Wanted.At
+	}
 	g.cluster.Wanted = &w
 	for _, n := range leaving {
 		g.nodes[n.ID] = n

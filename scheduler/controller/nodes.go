@@ -55,7 +55,7 @@ func (k *Controller) nodes(ctx context.Context, ledger muster.Ledger) (time.Dura
 		switch left := h.DrainAt.Sub(now); {
 		case h.DrainAt.IsZero():
 		case left > 0:
-			again = min(max(again, left), left)
+			again = sooner(again, left)
 		case left > -2*deadlines: // who runs on it is told now
 			k.ring("track")
 		}

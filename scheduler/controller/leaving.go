@@ -1,0 +1,207 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/muster-ml/muster"
+)
+
+// record keeps since when each node is idle or away, forgets those that are gone,
+// and puts those back that were to leave and that nobody took.
+func (f *fleet) record(ctx context.Context) error {
+	var changed, gone []muster.NodeRecord
+	var errs []error
+	listed := map[string]bool{}
+	for i := range f.nodes {
+		n := &f.nodes[i]
+		listed[n.ID] = true
+		if f.vanished(n) {
+			errs = append(errs, f.Engine.ForgetNode(ctx, n.ID))
+			f.ring("look")
+			continue
+		}
+		after, err := f.step(ctx, n)
+		errs = append(errs, err)
+		if before, known := f.kept[n.ID]; !known || after != before {
+			changed = append(changed, after)
+			f.kept[n.ID] = after
+		}
+	}
+	for id, n := range f.kept {
+		if n.Cluster == f.cluster.Name && !listed[id] {
+			gone = append(gone, n)
+		}
+	}
+	return errors.Join(append(errs, f.ledger.KeepNodes(ctx, changed), f.ledger.ForgetNodes(ctx, gone))...)
+}
+
+// step returns the record of a node as it is to be now. A node that leaves and
+// that nobody took is put back in two steps: first nobody is told any more that it
+// leaves, and only when no such answer can be acted upon it is opened.
+func (f *fleet) step(ctx context.Context, n *muster.NodeSnapshot) (muster.NodeRecord, error) {
+	before := f.kept[n.ID]
+	after := before
+	after.ID, after.Cluster, after.Name = n.ID, f.cluster.Name, n.Name
+	after.IdleSince = since(n.Empty() && !n.Preparing, before.IdleSince, f.now)
+	if !n.Leaving {
+		after.AwaySince = since(!n.Ready && !n.Coming, before.AwaySince, f.now)
+	}
+	within := takenWithin
+	if !f.tells() {
+		within = cloudWithin
+	}
+	waited := f.now.Sub(before.LeaveAt)
+	switch {
+	case (!before.EvictAt.IsZero() || before.Leave == muster.LeaveGoing && f.sight.At.After(before.LeaveAt)) && f.seen(n.ID).Eligible: // another loop opened it meanwhile
+		return after, f.setEligible(ctx, n.ID, false)
+	case f.stopping(n.Name) || f.seen(n.ID).Draining:
+	case before.Leave == muster.LeaveGoing && f.seen(n.ID).Status == "ready" && f.sight.At.After(before.LeaveAt) && f.wanted(n) != "":
+		after.Leave, after.LeaveAt, after.Reason = muster.LeaveMarked, f.now, f.wanted(n)
+	case before.Leave == muster.LeaveGoing && waited > within:
+		after.Leave, after.LeaveAt, after.Reason = muster.LeaveMarked, f.now, "its provider did not take it"
+	case before.Leave == muster.LeaveMarked && waited > lastUse:
+		if err := f.setEligible(ctx, n.ID, !f.health[n.ID].Closed); err != nil {
+			return before, err
+		}
+		after.Leave, after.LeaveAt = muster.LeaveNot, time.Time{}
+	}
+	return after, nil
+}
+
+// wanted says why a node stays that was closed while its provider chooses, ""
+// where it may still go.
+func (f *fleet) wanted(n *muster.NodeSnapshot) string {
+	switch {
+	case f.tells() || f.cluster.Wanted == nil || n.Lacks != "":
+		return ""
+	case f.scale.More > 0:
+		return "a run waits for room"
+	case f.up() <= f.cluster.Wanted.Nodes:
+		return "its provider has taken enough"
+	}
+	return ""
+}
+
+// up counts the nodes that a provider has and that it has not begun to take.
+func (f *fleet) up() (n int) {
+	for i := range f.nodes {
+		if id := f.nodes[i].ID; !f.down(id) && !f.seen(id).Draining {
+			n++
+		}
+	}
+	return n
+}
+
+// since returns when a thing that holds now began to hold; zero when it does not.
+func since(holds bool, before, now time.Time) time.Time {
+	switch {
+	case !holds:
+		return time.Time{}
+	case before.IsZero():
+		return now.UTC().Truncate(time.Microsecond)
+	}
+	return before
+}
+
+// vanished reports whether Nomad is to forget a node: it is away, its provider
+// has it no more, and the launches that were on it have been told.
+func (f *fleet) vanished(n *muster.NodeSnapshot) bool {
+	kept := f.kept[n.ID]
+	if !f.down(n.ID) || f.report.Machines == nil || f.launches[n.ID] {
+		return false
+	}
+	return kept.Fate != muster.FateHere || !f.report.Lists(n.Name) && !kept.AwaySince.IsZero() && f.now.Sub(kept.AwaySince) > usableAgain
+}
+
+// mayGo says why a node may go, "" where it may not. Where the provider chooses
+// among empty nodes, all of them are closed while it does.
+func (f *fleet) mayGo(n *muster.NodeSnapshot) string {
+	r := f.kept[n.ID]
+	switch {
+	case r.ID == "" || r.Leave != muster.LeaveNot || !r.EvictAt.IsZero() || r.Fate != muster.FateHere || n.Held && !f.cluster.Deleting:
+		return ""
+	case slices.Contains(f.scale.Spare, n.ID):
+		return fmt.Sprintf("idle for %s", f.now.Sub(n.IdleSince).Round(time.Second))
+	case !f.health[n.ID].DrainAt.IsZero():
+		if n.Empty() {
+			return "it was drained"
+		}
+	case !f.tells() && !n.Unfit:
+		if len(f.scale.Spare) > 0 && n.Ready && n.Empty() {
+			return "its provider chooses among the empty nodes"
+		}
+	case !r.AwaySince.IsZero() && n.Empty() && f.now.Sub(r.AwaySince) > usableAgain:
+		return "it cannot take runs: " + unusable(n)
+	}
+	return ""
+}
+
+// leave marks the nodes that may go, makes them ineligible, and returns those on
+// which nothing was placed meanwhile. The others are put back.
+func (f *fleet) leave(ctx context.Context) (leaving []muster.NodeRecord, err error) {
+	var marked []muster.NodeRecord
+	for i := range f.nodes {
+		if why := f.mayGo(&f.nodes[i]); why != "" {
+			r := f.kept[f.nodes[i].ID]
+			r.Leave, r.LeaveAt, r.Reason = muster.LeaveMarked, f.now, why
+			marked = append(marked, r)
+		}
+	}
+	if len(marked) == 0 {
+		return nil, nil
+	}
+	if err := f.ledger.KeepNodes(ctx, marked); err != nil {
+		return nil, err
+	}
+	var back []muster.NodeRecord
+	var errs []error
+	for _, r := range marked {
+		free, err := f.free(ctx, r.ID)
+		if err == nil && !free {
+			err = f.setEligible(ctx, r.ID, !f.health[r.ID].Closed)
+		}
+		switch {
+		case err != nil: // the mark is taken back later
+			errs = append(errs, err)
+		case free:
+			r.Leave, r.LeaveAt = muster.LeaveGoing, time.Now()
+			leaving = append(leaving, r)
+		default:
+			r.Leave, r.LeaveAt, r.Reason = muster.LeaveNot, time.Time{}, "a run was placed on it"
+			back = append(back, r)
+		}
+	}
+	return leaving, errors.Join(append(errs, f.ledger.KeepNodes(ctx, back))...)
+}
+
+// free closes a node that is marked, and reports whether it is empty for good: an
+// admission before the mark has written its reservation by now, and one after it
+// is refused; what Nomad has placed before it heard is listed.
+func (f *fleet) free(ctx context.Context, nodeID string) (bool, error) {
+	if err := f.setEligible(ctx, nodeID, false); err != nil {
+		return false, err
+	}
+	live, err := f.ledger.ListLive(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, l := range live {
+		if slices.ContainsFunc(l.Instances, func(in muster.Instance) bool { return in.NodeID == nodeID }) {
+			return false, nil
+		}
+	}
+	occupied, err := f.Engine.Occupied(ctx, nodeID)
+	return !occupied, err
+}
+
+// unusable says why a node cannot take runs.
+func unusable(n *muster.NodeSnapshot) string {
+	if n.Lacks != "" {
+		return n.Lacks
+	}
+	return "Nomad does not place work on it"
+}

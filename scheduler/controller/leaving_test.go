@@ -1,0 +1,97 @@
+package controller_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/muster-ml/muster"
+)
+
+// cloud makes the lab's cluster one whose provider chooses which node goes, of two
+// that are idle.
+func cloud(l *lab) {
+	elastic(l)
+	l.ledger.cluster.Provider = muster.ProviderAWS
+	other := l.engine.sight.Nodes[0]
+	other.ID, other.Name = "m", "other"
+	l.engine.sight.Nodes = append(l.engine.sight.Nodes, other)
+	l.ledger.health["m"] = muster.NodeHealth{NodeID: "m", Cluster: "c", Name: "other", Alloc: "b", State: muster.HealthReady}
+	l.ledger.nodes["m"] = muster.NodeRecord{ID: "m", Cluster: "c", Name: "other", IdleSince: time.Now().Add(-50 * time.Second)}
+}
+
+// TestCloudChooses holds that all empty nodes are closed while a cloud chooses one
+// of them, and that what it leaves is put back as soon as it has.
+func TestCloudChooses(t *testing.T) {
+	bubble(t, 0, func(l *lab) {
+		cloud(l)
+		l.run()
+		l.after(15*time.Second, func() {
+			if n, w := l.kept(); n.Leave != muster.LeaveGoing || l.ledger.nodes["m"].Leave != muster.LeaveGoing || w.Nodes != 1 {
+				t.Fatalf("%+v, wanted %+v", l.ledger.nodes, w)
+			}
+			l.engine.sight.Nodes[1].Draining = true
+		})
+		l.Wake()
+		l.after(5*time.Second, func() {
+			if n, _ := l.kept(); n.Leave != muster.LeaveMarked || n.Reason != "its provider has taken enough" || slices.Contains(l.engine.steps, "eligible n true") {
+				t.Errorf("when the other is drained: %+v, %v", n, l.engine.steps)
+			}
+		})
+		l.after(30*time.Second, func() {
+			if n, w := l.kept(); n.Leave != muster.LeaveNot || !slices.Contains(l.engine.steps, "eligible n true") || w.Nodes != 1 {
+				t.Errorf("half a minute later: %+v, wanted %+v, %v", n, w, l.engine.steps)
+			}
+		})
+	})
+}
+
+// TestRunBesideClosedNodes holds that a run which comes while a cloud is to choose
+// gets the nodes back that are closed for that, and that none is bought.
+func TestRunBesideClosedNodes(t *testing.T) {
+	late := part("late", 1)
+	bubble(t, 0, func(l *lab) {
+		cloud(l)
+		late.Stop = muster.StopCancel // it is not there yet
+		l.run()
+		l.after(15*time.Second, func() {
+			if n, w := l.kept(); n.Leave != muster.LeaveGoing || w.Nodes != 1 {
+				t.Fatalf("%+v, wanted %+v", n, w)
+			}
+			late.State, late.Stop = muster.RunQueued, ""
+		})
+		l.Wake()
+		l.after(5*time.Second, func() {
+			if n, w := l.kept(); n.Leave != muster.LeaveMarked || n.Reason != "a run waits for room" || w.Nodes != 2 {
+				t.Errorf("when a run waits: %+v, wanted %+v", n, w)
+			}
+		})
+		l.after(30*time.Second, func() {
+			if _, w := l.kept(); late.State == muster.RunQueued || w.Nodes != 2 {
+				t.Errorf("half a minute later the run is %s (%+v), wanted %+v", late.State, late.WaitReason, w)
+			}
+		})
+	}, late)
+}
+
+// TestDeletedCloud holds that a cluster whose provider does not tell what machines
+// it has is kept until one that was ordered could have joined.
+func TestDeletedCloud(t *testing.T) {
+	bubble(t, 0, func(l *lab) {
+		elastic(l)
+		l.engine.sight.Nodes = nil
+		l.ledger.cluster.Provider, l.ledger.cluster.Deleting = muster.ProviderAWS, true
+		l.ledger.cluster.Wanted = &muster.Wanted{Nodes: 2, At: time.Now()}
+		l.run()
+		l.after(10*time.Minute, func() {
+			if _, w := l.kept(); w.Nodes != 0 || l.ledger.clusterGone {
+				t.Errorf("wanted %+v, gone %v", w, l.ledger.clusterGone)
+			}
+		})
+		l.after(6*time.Minute, func() {
+			if !l.ledger.clusterGone {
+				t.Error("it is kept for ever")
+			}
+		})
+	})
+}
