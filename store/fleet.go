@@ -158,7 +158,7 @@ func (t *tx) keepNodes(ctx context.Context, nodes []muster.NodeRecord) error {
 			message = fmt.Sprintf("node %s has come", n.Name)
 		case n.Leave == muster.LeaveGoing && before != n.Leave:
 			message = fmt.Sprintf("node %s leaves: %s", n.Name, n.Reason)
-		case n.Leave == muster.LeaveNot && before == muster.LeaveGoing:
+		case n.Leave != muster.LeaveGoing && before == muster.LeaveGoing:
 			message = fmt.Sprintf("node %s stays: %s", n.Name, n.Reason)
 		default:
 			continue

@@ -26,6 +26,33 @@ func kept(t *testing.T, g muster.Ledger, id string) muster.NodeRecord {
 	return all[id]
 }
 
+// TestPutBack holds that a node which leaves and that nobody took is told to stay,
+// with the reason.
+func TestPutBack(t *testing.T) {
+	s := open(t)
+	g := lead(t, s)
+	n := growing(t, s, g)
+	for _, step := range []struct {
+		to     muster.Leave
+		reason string
+	}{{muster.LeaveMarked, "idle"}, {muster.LeaveGoing, "idle"}, {muster.LeaveMarked, "a run waits for room"}, {muster.LeaveNot, "a run waits for room"}} {
+		n.Leave, n.Reason, n.LeaveAt = step.to, step.reason, time.Now()
+		if step.to == muster.LeaveNot {
+			n.LeaveAt = time.Time{}
+		}
+		must(t, g.KeepNodes(t.Context(), []muster.NodeRecord{n}))
+	}
+	events, err := s.ListEvents(t.Context(), muster.EventFilter{Cluster: "e"})
+	must(t, err)
+	var told []string
+	for _, e := range events[len(events)-2:] {
+		told = append(told, e.Message)
+	}
+	if got := strings.Join(told, "; "); got != "node node1 leaves: idle; node node1 stays: a run waits for room" {
+		t.Errorf("told: %s", got)
+	}
+}
+
 // TestNoStartOnALeavingNode holds that a decision from before a node was marked,
 // announced to be taken or gone starts nothing on it.
 func TestNoStartOnALeavingNode(t *testing.T) {
