@@ -40,15 +40,25 @@ func (x *Execution) endOf(in *Instance, a *SeenAlloc, s *Sighting) end {
 		if !lost {
 			return end{}
 		}
-		return end{OutcomeLost, fmt.Sprintf("node %s is lost", name(in, a)), true}
+		return x.lost(fmt.Sprintf("node %s is lost", name(in, a)))
 	case gone:
 		e := x.endOfSilence(in, a, s)
 		e.Dead = true
 		return e
 	case a != nil && lost:
-		return end{OutcomeLost, fmt.Sprintf("node %s is lost: silent for more than %s", name(in, a), s.Fence), true}
+		return x.lost(fmt.Sprintf("node %s is lost: silent for more than %s", name(in, a), s.Fence))
 	}
 	return end{}
+}
+
+// lost is the end of an instance whose node is gone without a word of its
+// provider's: in a cluster of low priority it was taken back, as far as anybody
+// knows.
+func (x *Execution) lost(reason string) end {
+	if x.Attempt.Tier == TierLowPriority {
+		return end{OutcomeEvicted, reason, true}
+	}
+	return end{OutcomeLost, reason, true}
 }
 
 // fate judges an instance by what its node's provider says: a machine that does

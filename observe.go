@@ -102,7 +102,8 @@ func (x *Execution) observeOutcome(ends []end, s *Sighting, m *Moves) {
 		m.Outcome = OutcomeSucceeded
 	case worst == nil:
 	case worst.Outcome == OutcomeFailed && x.nodeAway(s) != "":
-		m.Outcome, m.Reason = OutcomeLost, fmt.Sprintf("node %s is away, and then: %s", x.nodeAway(s), worst.Reason)
+		e := x.lost(fmt.Sprintf("node %s is away, and then: %s", x.nodeAway(s), worst.Reason))
+		m.Outcome, m.Reason = e.Outcome, e.Reason
 	default:
 		m.Outcome, m.Reason = worst.Outcome, worst.Reason
 	}

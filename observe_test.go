@@ -252,6 +252,12 @@ func TestObserve(t *testing.T) {
 			sc.s.Allocs[0].Client = "unknown"
 			sc.s.Now = noon.Add(time.Hour)
 		}, "outcome lost (node n0 is lost: silent for more than 5m0s), queued, launch over"},
+		{"a low-priority node lost", 1, func(sc *scene) {
+			sc.x.Attempt.Tier = TierLowPriority
+			sc.s.Nodes["n0"] = SeenNode{ID: "n0", Status: "disconnected"}
+			sc.s.Allocs[0].Client = "unknown"
+			sc.s.Now = noon.Add(time.Hour)
+		}, "outcome evicted (node n0 is lost: silent for more than 5m0s), queued, launch over"},
 		{"node purged from Nomad, agent silent", 1, func(sc *scene) {
 			delete(sc.s.Nodes, "n0")
 			sc.s.Allocs[0].Client = "lost"
