@@ -25,6 +25,7 @@ type Policies struct {
 	Installation string    `json:"installation"`
 	Mode         NomadMode `json:"nomad_mode"`
 	Nomad        string    `json:"nomad"`         // a policy in HCL; in mode manage for the mode existing
+	Autoscaler   string    `json:"autoscaler"`    // a policy of Nomad's for the Autoscaler, in HCL
 	Consul       string    `json:"consul"`        // rules in HCL
 	ConsulAgents string    `json:"consul_agents"` // rules in HCL of the anonymous token, by which agents find servers
 	Namespaces   []string  `json:"namespaces"`    // one a workspace

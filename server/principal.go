@@ -13,7 +13,7 @@ import (
 // policies tells what rights this installation needs.
 func (s *Server) policies(ctx context.Context) (*muster.Policies, error) {
 	p := &muster.Policies{Installation: s.store.Installation, Mode: cmp.Or(s.Nomad.Mode, muster.NomadManage),
-		Nomad: nomad.Policy(s.store.Installation), Consul: consul.Policy(s.store.Installation), ConsulAgents: consul.AgentsPolicy(s.store.Installation), Namespaces: []string{}}
+		Nomad: nomad.Policy(s.store.Installation), Autoscaler: nomad.AutoscalerPolicy, Consul: consul.Policy(s.store.Installation), ConsulAgents: consul.AgentsPolicy(s.store.Installation), Namespaces: []string{}}
 	all, err := s.store.ListWorkspaces(ctx)
 	for _, w := range all {
 		p.Namespaces = append(p.Namespaces, w.Namespace)

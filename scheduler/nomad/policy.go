@@ -37,3 +37,17 @@ node {
 }
 `, installation, muster.VaultPath, muster.VaultPath)
 }
+
+// AutoscalerPolicy is the policy of the Nomad Autoscaler's token. Without the right
+// to read all jobs Nomad hides what runs on a node, and the target of a cloud takes
+// one in use for an empty one.
+const AutoscalerPolicy = `# What runs on the nodes is seen: without that a node in use looks empty.
+namespace "*" {
+  capabilities = ["list-jobs", "read-job"]
+}
+
+# Nodes are drained before they go.
+node {
+  policy = "write"
+}
+`
