@@ -166,9 +166,11 @@ func mayUse(w *muster.Workspace, c *muster.Cluster, at string) error {
 // contain finds what this site offers for the run's environment, and what there
 // is to note about it.
 func (a *API) contain(ctx context.Context, w *muster.Workspace, cluster *muster.Cluster, s *muster.Spec) (notes []string, err error) {
-	engine, err := a.hasEngine(ctx, cluster.Name)
-	if err != nil {
-		return nil, err
+	engine := false
+	if s.Environment != "" { // what is on the nodes matters to nobody else
+		if engine, err = a.hasEngine(ctx, cluster.Name); err != nil {
+			return nil, err
+		}
 	}
 	image, note, err := a.Site.Resolve(s.Environment, engine)
 	if err != nil {
