@@ -19,7 +19,7 @@ const (
 	cloudWithin = 15 * time.Minute // for one that does not
 	lastUse     = 30 * time.Second // in which an answer that said a node leaves may still be acted upon
 	usableAgain = 60 * time.Second // for a node that cannot take runs to recover, before it is replaced
-	countAgain  = time.Second      // between two looks at how long nodes are idle
+	countAgain  = time.Second      // the least between two looks for what time changes
 )
 
 // clusters says how many nodes each elastic cluster shall have, and lets those
@@ -61,8 +61,8 @@ func (k *Controller) clusters(ctx context.Context, ledger muster.Ledger) (time.D
 		if err := f.turn(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("cluster %s: %w", c.Name, err))
 		}
-		if f.changes() {
-			again = countAgain
+		if due := f.due(); due > 0 {
+			again = sooner(again, due)
 		}
 		if c.Failure != nil && c.Failure.Kind == muster.FailSetup { // then more are bought
 			again = sooner(again, c.Failure.Until.Sub(now))
@@ -220,12 +220,23 @@ func (f *fleet) down(nodeID string) bool {
 	return status == "down" || status == "disconnected"
 }
 
-// changes reports whether time alone may change something.
-func (f *fleet) changes() bool {
-	return f.cluster.Deleting || f.cluster.Drill != nil || slices.ContainsFunc(f.nodes, func(n muster.NodeSnapshot) bool {
-		r := f.kept[n.ID]
-		return r.Leave != muster.LeaveNot || !r.AwaySince.IsZero() || !r.IdleSince.IsZero() && f.scale.Nodes > f.cluster.Min
-	})
+// due returns when time alone may change something, 0 for never.
+func (f *fleet) due() (next time.Duration) {
+	if f.cluster.Deleting || f.cluster.Drill != nil {
+		return countAgain
+	}
+	for i := range f.nodes {
+		r := f.kept[f.nodes[i].ID]
+		switch {
+		case r.Leave != muster.LeaveNot, !r.IdleSince.IsZero() && f.scale.Nodes > f.cluster.Max:
+			return countAgain
+		case !r.AwaySince.IsZero():
+			next = sooner(next, max(r.AwaySince.Add(usableAgain).Sub(f.now), countAgain))
+		case !r.IdleSince.IsZero() && f.scale.Nodes > f.cluster.Min:
+			next = sooner(next, max(r.IdleSince.Add(time.Duration(f.cluster.Idle)).Sub(f.now), countAgain))
+		}
+	}
+	return next
 }
 
 // stopping reports whether the provider is taking a machine: it is too late to
