@@ -6,10 +6,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/muster-ml/muster"
 	"github.com/muster-ml/muster/dev"
@@ -63,10 +65,20 @@ func TestElastic(t *testing.T) {
 	p.eventually("the other node to leave", func() bool { return p.cluster("grows").Nodes == 1 }, p.clusterStory("grows"))
 	p.ends(long, muster.RunSucceeded)
 	p.eventually("the cluster to go back to zero", func() bool { c := p.cluster("grows"); return c.Nodes == 0 && c.Wanted.Nodes == 0 }, p.clusterStory("grows"))
-	if left, _ := filepath.Glob(filepath.Join(p.DataDir, "autoscaler", "*", "grows", "*", "config.hcl")); len(left) > 0 {
-		t.Errorf("machines are left: %v", left)
+	if machines, _ := filepath.Glob(filepath.Join(p.DataDir, "autoscaler", "*", "grows", "*", "config.hcl")); len(machines) > 0 {
+		t.Errorf("machines are left: %v", machines)
 	}
-	t.Logf("what happened\n%s", p.muster("cluster", "events", "grows"))
+	events := p.muster("cluster", "events", "grows")
+	left := regexp.MustCompile(`leaves: idle for (\S+)`).FindAllStringSubmatch(events, -1)
+	for _, one := range left {
+		if idle, err := time.ParseDuration(one[1]); err != nil || idle < 4*time.Second {
+			t.Errorf("a node left when it was idle for %s", one[1])
+		}
+	}
+	if len(left) < 2 {
+		t.Errorf("%d nodes left for being idle", len(left))
+	}
+	t.Logf("what happened\n%s", events)
 	p.muster("cluster", "delete", "grows", "--yes")
 	p.eventually("the cluster to be gone", func() bool { return p.try("cluster", "show", "grows").code == 3 }, func() string { return "" })
 }
