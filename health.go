@@ -169,7 +169,7 @@ func (h *NodeHealth) Change(c NodeChange, by string, now time.Time) (news string
 // Again adds a node that could not be made ready to those before it in a row.
 func (f *BuyFailure) Again(h *NodeHealth, now time.Time) *BuyFailure {
 	next := BuyFailure{Kind: FailSetup, Since: now, Tries: 1}
-	if f != nil {
+	if f != nil && f.Kind == FailSetup {
 		next.Since, next.Tries = f.Since, f.Tries+1
 	}
 	next.Message = "node " + h.Name + " could not be made ready: " + h.Reason

@@ -21,7 +21,7 @@ func (s *Store) CreateCluster(ctx context.Context, c *muster.Cluster) error {
 		c.CreatedAt = t.now
 		err := t.QueryRowContext(ctx, `INSERT INTO clusters (name, node_pool, provider, region, tier, settings, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (name) DO UPDATE SET node_pool = excluded.node_pool, provider = excluded.provider, region = excluded.region, tier = excluded.tier, settings = excluded.settings,
-				created_at = excluded.created_at, version = version + 1, paused = 0, deleting = 0, deleted_at = 0, wanted = '', machines = '', reported_at = 0, setup_failure = '', secrets_version = 0, drill = '' WHERE deleted_at > 0
+				created_at = excluded.created_at, version = version + 1, paused = 0, deleting = 0, deleted_at = 0, wanted = '', machines = '', reported_at = 0, unready = '', secrets_version = 0, drill = '' WHERE deleted_at > 0
 			RETURNING version`,
 			c.Name, c.NodePool, c.Provider, c.Region, c.Tier, toJSON(c.ClusterSettings), micros(t.now)).Scan(&c.Version)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -44,15 +44,15 @@ func (s *Store) CreateCluster(ctx context.Context, c *muster.Cluster) error {
 	})
 }
 
-const clusterColumns = `SELECT name, version, node_pool, provider, region, tier, settings, paused, deleting, created_at, wanted, coalesce(json_extract(nullif(machines, ''), '$.failure'), ''), setup_failure, secrets_version, drill, reported_at
+const clusterColumns = `SELECT name, version, node_pool, provider, region, tier, settings, paused, deleting, created_at, wanted, coalesce(json_extract(nullif(machines, ''), '$.failure'), ''), unready, secrets_version, drill, reported_at
 	FROM clusters WHERE deleted_at = 0 `
 
 func scanCluster(row scanner) (*muster.Cluster, error) {
 	c := &muster.Cluster{}
 	err := row.Scan(&c.Name, &c.Version, &c.NodePool, &c.Provider, &c.Region, &c.Tier, jsonCol{&c.ClusterSettings}, &c.Paused, &c.Deleting, timeCol{&c.CreatedAt}, jsonCol{&c.Wanted}, jsonCol{&c.Failure},
-		jsonCol{&c.SetupFailure}, &c.SecretsVersion, jsonCol{&c.Drill}, timeCol{&c.ReportedAt})
-	if c.Failure == nil && c.SetupFailure != nil && c.SetupFailure.Tries > 1 && c.SetupFailure.Until.After(time.Now()) {
-		c.Failure = c.SetupFailure
+		jsonCol{&c.Unready}, &c.SecretsVersion, jsonCol{&c.Drill}, timeCol{&c.ReportedAt})
+	if f := c.Unready; c.Failure == nil && f != nil && (f.Tries > 1 || f.Kind != muster.FailSetup) && f.Until.After(time.Now()) {
+		c.Failure = f
 	}
 	return c, err
 }
@@ -105,7 +105,7 @@ func (s *Store) UpdateCluster(ctx context.Context, name string, change muster.Cl
 		}
 		c.Version++
 		if change.Setup != nil || change.Health != nil || change.Size != nil { // nodes may be made ready by now
-			if _, err := t.exec(ctx, `UPDATE clusters SET setup_failure = '' WHERE name = ?`, name); err != nil {
+			if _, err := t.exec(ctx, `UPDATE clusters SET unready = '' WHERE name = ?`, name); err != nil {
 				return err
 			}
 		}

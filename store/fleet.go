@@ -210,6 +210,16 @@ func (g *ledger) Publish(ctx context.Context, cluster string, w muster.Wanted, l
 	})
 }
 
+// KeepUnready remembers that nodes which were wanted did not join.
+func (g *ledger) KeepUnready(ctx context.Context, cluster string, f *muster.BuyFailure) error {
+	return g.lead(ctx, "keep unready", func(t *tx) error {
+		if _, err := t.exec(ctx, `UPDATE clusters SET unready = ? WHERE name = ?`, toJSON(f), cluster); err != nil {
+			return err
+		}
+		return t.clusterEvent(ctx, cluster, muster.Event{Kind: muster.EventCluster, Message: "nodes do not come: " + f.Message, Actor: scheduler})
+	})
+}
+
 // DropCluster forgets a cluster that is being deleted.
 func (g *ledger) DropCluster(ctx context.Context, cluster string) error {
 	return g.lead(ctx, "drop cluster", func(t *tx) error {

@@ -53,6 +53,22 @@ func TestPutBack(t *testing.T) {
 	}
 }
 
+// TestNodesThatDoNotCome holds that a cluster is told to fail for as long as nodes
+// that were wanted do not join, and no longer.
+func TestNodesThatDoNotCome(t *testing.T) {
+	s := open(t)
+	g := lead(t, s)
+	growing(t, s, g)
+	for _, until := range []time.Duration{time.Minute, -time.Minute} {
+		must(t, g.KeepUnready(t.Context(), "e", &muster.BuyFailure{Kind: muster.FailStart, Message: "none joined", Tries: 1, Until: time.Now().Add(until)}))
+		c, err := s.FindCluster(t.Context(), "e")
+		must(t, err)
+		if told := c.Failure != nil && c.Failure.Message == "none joined"; told != (until > 0) {
+			t.Errorf("until %s: %+v", until, c.Failure)
+		}
+	}
+}
+
 // TestNoStartOnALeavingNode holds that a decision from before a node was marked,
 // announced to be taken or gone starts nothing on it.
 func TestNoStartOnALeavingNode(t *testing.T) {

@@ -97,17 +97,17 @@ func (s *Store) ReportNode(ctx context.Context, a *muster.Allocation, r *muster.
 // countSetups remembers how many nodes in a row could not be made ready: of a
 // cluster where that happens no more are bought for a while.
 func (t *tx) countSetups(ctx context.Context, c *muster.Cluster, h *muster.NodeHealth) error {
-	failure := c.SetupFailure
+	failure := c.Unready
 	switch h.State {
 	case muster.HealthReady:
 		failure = nil
 	case muster.HealthUnusable:
 		failure = failure.Again(h, t.now)
 	}
-	if failure == c.SetupFailure {
+	if failure == c.Unready {
 		return nil
 	}
-	_, err := t.exec(ctx, `UPDATE clusters SET setup_failure = ? WHERE name = ?`, toJSON(failure), c.Name)
+	_, err := t.exec(ctx, `UPDATE clusters SET unready = ? WHERE name = ?`, toJSON(failure), c.Name)
 	return err
 }
 

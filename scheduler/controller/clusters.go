@@ -37,9 +37,11 @@ func (k *Controller) clusters(ctx context.Context, ledger muster.Ledger) (time.D
 	if err != nil {
 		return 0, err
 	}
-	maps.DeleteFunc(k.drilled, func(name string, _ time.Time) bool {
-		return !slices.ContainsFunc(b.Clusters, func(c *muster.Cluster) bool { return c.Name == name })
-	})
+	for _, byName := range []map[string]time.Time{k.drilled, k.short} {
+		maps.DeleteFunc(byName, func(name string, _ time.Time) bool {
+			return !slices.ContainsFunc(b.Clusters, func(c *muster.Cluster) bool { return c.Name == name })
+		})
+	}
 	now := time.Now()
 	snapshot := Snapshot(seen.Sight, b, k.Sizes, now)
 	scales := admission.Decide(snapshot).Scales
@@ -108,13 +110,14 @@ func (f *fleet) turn(ctx context.Context) error {
 	if err := f.publish(ctx, leaving); err != nil {
 		return errors.Join(recorded, shrunk, left, err)
 	}
+	missed := f.miss(ctx)
 	f.mu.Lock()
 	f.scaled[f.cluster.Name] = true
 	f.mu.Unlock()
 	if f.cluster.Deleting && f.deserted() {
-		return errors.Join(recorded, shrunk, left, f.ledger.DropCluster(ctx, f.cluster.Name))
+		return errors.Join(recorded, shrunk, left, missed, f.ledger.DropCluster(ctx, f.cluster.Name))
 	}
-	return errors.Join(recorded, shrunk, left)
+	return errors.Join(recorded, shrunk, left, missed)
 }
 
 // deserted reports whether a cluster has no node left, and none comes. Where the
@@ -152,10 +155,8 @@ func (f *fleet) shrink(ctx context.Context) error {
 // chance, as many in an hour as it says.
 func (f *fleet) drill(ctx context.Context) error {
 	d := f.cluster.Drill
-	f.mu.Lock()
 	last := f.drilled[f.cluster.Name]
 	f.drilled[f.cluster.Name] = f.now
-	f.mu.Unlock()
 	if d == nil || last.IsZero() || !f.tells() {
 		return nil
 	}
@@ -170,6 +171,22 @@ func (f *fleet) drill(ctx context.Context) error {
 		return nil
 	}
 	return f.ledger.TakeNodes(ctx, f.cluster.Name, ids, f.now.Add(time.Duration(d.Notice)))
+}
+
+// miss tells of nodes that were wanted and did not join in time, where the provider
+// itself tells nothing.
+func (f *fleet) miss(ctx context.Context) error {
+	w, name := f.cluster.Wanted, f.cluster.Name
+	if f.tells() || f.cluster.Deleting || w == nil || f.up() >= w.Nodes {
+		delete(f.short, name)
+		return nil
+	}
+	f.short[name] = since(true, f.short[name], f.now)
+	if f.cluster.Failure != nil || f.now.Sub(f.short[name]) < cloudWithin {
+		return nil
+	}
+	return f.ledger.KeepUnready(ctx, name, &muster.BuyFailure{Kind: muster.FailStart, Since: f.short[name], Tries: 1, Until: f.now.Add(cloudWithin),
+		Message: fmt.Sprintf("%d of %s joined within %s, and the log of its autoscaler says why", f.up(), muster.Counted(w.Nodes, "node"), cloudWithin)})
 }
 
 // publish writes the number together with the nodes that leave for it. A provider
@@ -192,10 +209,14 @@ func (f *fleet) publish(ctx context.Context, leaving []muster.NodeRecord) error 
 			nodes--
 		}
 	}
-	w := muster.Wanted{Nodes: max(nodes, 0), Reason: f.scale.Reason}
+	w := muster.Wanted{Nodes: max(nodes, 0), Reason: f.scale.Reason, At: f.now}
+	if old != nil && old.Nodes == w.Nodes {
+		w.At = old.At
+	}
 	if len(leaving) == 0 && old != nil && old.Nodes == w.Nodes && old.Reason == w.Reason {
 		return nil
 	}
+	f.cluster.Wanted = &w
 	return f.ledger.Publish(ctx, f.cluster.Name, w, leaving)
 }
 
@@ -224,6 +245,9 @@ func (f *fleet) down(nodeID string) bool {
 func (f *fleet) due() (next time.Duration) {
 	if f.cluster.Deleting || f.cluster.Drill != nil {
 		return countAgain
+	}
+	if began := f.short[f.cluster.Name]; !began.IsZero() {
+		next = max(began.Add(cloudWithin).Sub(f.now), countAgain)
 	}
 	for i := range f.nodes {
 		r := f.kept[f.nodes[i].ID]

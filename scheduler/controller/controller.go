@@ -45,8 +45,11 @@ type Controller struct {
 	copies     map[string]time.Time // foreign copies of our children, and when they were first seen
 	dispatched map[string]time.Time // launches that no look may have seen yet
 	removed    time.Time            // when one of them was removed last; what was seen before lists it still
-	drilled    map[string]time.Time // clusters, and when the losses of their drills were drawn last
 	scaled     map[string]bool      // clusters whose number was looked at in this term
+
+	// The clusters loop's own, by cluster.
+	drilled map[string]time.Time // when the losses of its drill were drawn last
+	short   map[string]time.Time // since when it has fewer nodes than is wanted
 
 	sampled    map[muster.InstanceID]bool // whose command ran when the stats loop looked last; its own, as is:
 	sampledAll time.Time                  // when all of them were sampled last
@@ -66,7 +69,7 @@ func New(c Config) *Controller {
 	if c.Decided == nil {
 		c.Decided = func(time.Duration) {}
 	}
-	k := &Controller{Config: c, since: time.Now(), ordered: make(chan struct{}), copies: map[string]time.Time{}, dispatched: map[string]time.Time{}, drilled: map[string]time.Time{}}
+	k := &Controller{Config: c, since: time.Now(), ordered: make(chan struct{}), copies: map[string]time.Time{}, dispatched: map[string]time.Time{}, drilled: map[string]time.Time{}, short: map[string]time.Time{}}
 	k.loops = map[string]*loop{}
 	steps := map[string]step{"look": k.look, "admit": k.admit, "launch": k.launch, "track": k.track, "stop": k.stop, "purge": k.purge, "clusters": k.clusters, "nodes": k.nodes}
 	if k.StatsEvery > 0 {

@@ -240,9 +240,6 @@ func (g *termLedger) ForgetNodes(_ context.Context, nodes []muster.NodeRecord) e
 func (g *termLedger) Publish(_ context.Context, _ string, w muster.Wanted, leaving []muster.NodeRecord) error {
 	err := g.enter()
 	defer g.mu.Unlock()
-	if w.At = time.Now(); g.cluster.Wanted != nil && g.cluster.Wanted.Nodes == w.Nodes {
-		w.At = g.cluster.Wanted.At
-	}
 	g.cluster.Wanted = &w
 	for _, n := range leaving {
 		g.nodes[n.ID] = n
@@ -331,6 +328,13 @@ func (g *termLedger) ForgetHealth(_ context.Context, ids []string) error {
 	for _, id := range ids {
 		delete(g.health, id)
 	}
+	return err
+}
+
+func (g *termLedger) KeepUnready(_ context.Context, _ string, f *muster.BuyFailure) error {
+	err := g.enter()
+	defer g.mu.Unlock()
+	g.cluster.Failure = f
 	return err
 }
 

@@ -95,3 +95,31 @@ func TestDeletedCloud(t *testing.T) {
 		})
 	})
 }
+
+// TestNobodyJoins holds that nodes of a cloud which do not come are told of, so
+// that runs with alternatives go on, and again when they still do not.
+func TestNobodyJoins(t *testing.T) {
+	bubble(t, 0, func(l *lab) {
+		elastic(l)
+		l.engine.sight.Nodes = nil
+		l.ledger.cluster.Provider, l.ledger.cluster.Min = muster.ProviderAWS, 2
+		l.run()
+		l.after(14*time.Minute, func() {
+			if f := l.ledger.cluster.Failure; f != nil {
+				t.Errorf("after 14 minutes: %+v", f)
+			}
+		})
+		l.after(2*time.Minute, func() {
+			if f := l.ledger.cluster.Failure; f == nil || f.Kind != muster.FailStart || f.Message != "0 of 2 nodes joined within 15m0s, and the log of its autoscaler says why" || !f.Until.After(time.Now()) {
+				t.Errorf("after 16 minutes: %+v", f)
+			}
+			l.ledger.cluster.Failure = nil // its time is over
+		})
+		l.Wake()
+		l.after(time.Second, func() {
+			if l.ledger.cluster.Failure == nil {
+				t.Error("it is not told of again")
+			}
+		})
+	})
+}
