@@ -69,8 +69,18 @@ type site struct {
 	auth     string // the last Authorization header
 }
 
-// newSite makes a site without clusters.
-func newSite(t *testing.T) *site {
+// configure gives a Nomad agent more configuration than engines does.
+func configure(t *testing.T, service *engines.Service, dir, text string) {
+	t.Helper()
+	path := filepath.Join(dir, "more.hcl")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	service.Command.Argv = append(service.Command.Argv, "-config", path)
+}
+
+// newSite makes a site without clusters. Its Nomad may have more configuration.
+func newSite(t *testing.T, more ...string) *site {
 	t.Helper()
 	program, err := engines.Find(t.Context(), "nomad")
 	if err != nil {
@@ -87,6 +97,9 @@ func newSite(t *testing.T) *site {
 	service, err := s.nomad.Service()
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, text := range more {
+		configure(t, service, folder, text)
 	}
 	if err := service.Start(t.Context()); err != nil {
 		t.Fatal(err)

@@ -36,7 +36,7 @@ func TestRun(t *testing.T) {
 		s.mu.Unlock()
 		s.want("c", 0, names[0])
 		// Its first question after that is the target's or the APM's.
-		eventually(t, "nobody scales", func() bool { return strings.Contains(agentLog(t, s), "nothing is scaled") })
+		eventually(t, "nobody scales", func() bool { return strings.Contains(agentLog(t, s, muster.ProviderLocal), "nothing is scaled") })
 		if now := s.machines(t); !maps.Equal(now, one) {
 			t.Errorf("machines %v became %v", one, now)
 		}
@@ -98,10 +98,10 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// agentLog returns what the agent of the machines here has said.
-func agentLog(t *testing.T, s *site) string {
+// agentLog returns what a provider's agent has said.
+func agentLog(t *testing.T, s *site, p muster.Provider) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(s.dir, ".agents", "local", "agent.log"))
+	b, err := os.ReadFile(filepath.Join(s.dir, ".agents", string(p), "agent.log"))
 	if err != nil {
 		t.Fatal(err)
 	}
