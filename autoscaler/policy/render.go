@@ -67,7 +67,7 @@ func targetOf(c *muster.Cluster, s autoscaler.Settings) (block, map[string]strin
 	}
 	b := block{Driver: string(c.Provider), Config: map[string]string{}}
 	policy := map[string]string{"node_pool": c.NodePool, "node_drain_deadline": drainDeadline, "node_purge": "true", "node_selector_strategy": "empty_ignore_system",
-		"node_filter_ignore_drain": "true", "node_filter_ignore_init": "true"}
+		"node_filter_ignore_drain": "true", "node_filter_ignore_init": "true", "node_filter_ignore_ineligible": "true"} // closed nodes are those that may go
 	for key, value := range c.Group {
 		if !keyRE.MatchString(key) {
 			return b, nil, muster.Errorf(muster.CodeInvalid, "cluster %s: %q is no key of provider %s", c.Name, key, c.Provider)

@@ -1,4 +1,4 @@
-scaling "gpu-2e5b54ed" {
+scaling "gpu-af4065d3" {
   enabled = true
   type    = "cluster"
   min     = 0
@@ -18,14 +18,15 @@ scaling "gpu-2e5b54ed" {
     }
 
     target "aws-asg-f07e2937" {
-      aws_asg_name             = "gpu-$${nodes} \"a\""
-      node_drain_deadline      = "1m"
-      node_filter_ignore_drain = "true"
-      node_filter_ignore_init  = "true"
-      node_pool                = "muster-gpu"
-      node_purge               = "true"
-      node_selector_strategy   = "empty_ignore_system"
-      scale_in_protection      = "true"
+      aws_asg_name                  = "gpu-$${nodes} \"a\""
+      node_drain_deadline           = "1m"
+      node_filter_ignore_drain      = "true"
+      node_filter_ignore_ineligible = "true"
+      node_filter_ignore_init       = "true"
+      node_pool                     = "muster-gpu"
+      node_purge                    = "true"
+      node_selector_strategy        = "empty_ignore_system"
+      scale_in_protection           = "true"
     }
   }
 }

@@ -1,4 +1,4 @@
-scaling "big-8cb0a182" {
+scaling "big-191e01d4" {
   enabled = true
   type    = "cluster"
   min     = 0
@@ -18,14 +18,15 @@ scaling "big-8cb0a182" {
     }
 
     target "azure-vmss-3fdc2753" {
-      node_drain_deadline      = "1m"
-      node_filter_ignore_drain = "true"
-      node_filter_ignore_init  = "true"
-      node_pool                = "muster-big"
-      node_purge               = "true"
-      node_selector_strategy   = "empty_ignore_system"
-      resource_group           = "rg"
-      vm_scale_set             = "nodes"
+      node_drain_deadline           = "1m"
+      node_filter_ignore_drain      = "true"
+      node_filter_ignore_ineligible = "true"
+      node_filter_ignore_init       = "true"
+      node_pool                     = "muster-big"
+      node_purge                    = "true"
+      node_selector_strategy        = "empty_ignore_system"
+      resource_group                = "rg"
+      vm_scale_set                  = "nodes"
     }
   }
 }

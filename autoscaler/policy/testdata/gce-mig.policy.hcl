@@ -1,4 +1,4 @@
-scaling "tpu-dc51e882" {
+scaling "tpu-4f87645e" {
   enabled = true
   type    = "cluster"
   min     = 0
@@ -18,15 +18,16 @@ scaling "tpu-dc51e882" {
     }
 
     target "gce-mig" {
-      mig_name                 = "nodes"
-      node_drain_deadline      = "5m"
-      node_filter_ignore_drain = "true"
-      node_filter_ignore_init  = "true"
-      node_pool                = "muster-tpu"
-      node_purge               = "true"
-      node_selector_strategy   = "empty_ignore_system"
-      project                  = "p"
-      region                   = "europe-west3"
+      mig_name                      = "nodes"
+      node_drain_deadline           = "5m"
+      node_filter_ignore_drain      = "true"
+      node_filter_ignore_ineligible = "true"
+      node_filter_ignore_init       = "true"
+      node_pool                     = "muster-tpu"
+      node_purge                    = "true"
+      node_selector_strategy        = "empty_ignore_system"
+      project                       = "p"
+      region                        = "europe-west3"
     }
   }
 }
