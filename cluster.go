@@ -64,14 +64,14 @@ type Cluster struct {
 	CreatedAt      time.Time `json:"created_at"`
 	ReportedAt     time.Time `json:"-"` // when its autoscaler reported its machines last
 
-	SilentSince  time.Time         `json:"silent_since,omitzero" doc:"Since when its autoscaler has not been heard of, while it wants more nodes than it has."`
-	Wanted       *Wanted           `json:"wanted,omitempty"`      // nil of one that is not elastic, and before it is known
-	Failure      *BuyFailure       `json:"failure,omitempty"`     // why the provider gives no more nodes
-	Unready *BuyFailure       `json:"-"`                     // why nodes that were wanted are not ready: none joined, or their set-ups fail
-	Offers       *Allocatable      `json:"allocatable,omitempty"` // of each ready node the least, or what its size promises; nil where neither is known
-	Nodes        int               `json:"nodes"`                 // registered in the pool
-	Ready        int               `json:"ready"`                 // of these, ready to take runs
-	Counts       map[NodeState]int `json:"node_states,omitempty"`
+	SilentSince time.Time         `json:"silent_since,omitzero" doc:"Since when its autoscaler has not been heard of, while it wants more nodes than it has."`
+	Wanted      *Wanted           `json:"wanted,omitempty"`      // nil of one that is not elastic, and before it is known
+	Failure     *BuyFailure       `json:"failure,omitempty"`     // why the provider gives no more nodes
+	Unready     *BuyFailure       `json:"-"`                     // why nodes that were wanted are not ready: none joined, or their set-ups fail
+	Offers      *Allocatable      `json:"allocatable,omitempty"` // of each ready node the least, or what its size promises; nil where neither is known
+	Nodes       int               `json:"nodes"`                 // registered in the pool
+	Ready       int               `json:"ready"`                 // of these, ready to take runs
+	Counts      map[NodeState]int `json:"node_states,omitempty"`
 }
 
 // ClusterSettings are what may be changed of a cluster while it works.
