@@ -85,7 +85,7 @@ type ClusterSettings struct {
 	OS         string            `json:"os,omitempty" doc:"What its nodes' operating system is called, such as ubuntu; a node of another takes no run." example:"ubuntu"`
 	OnShrink   OnShrink          `json:"on_shrink,omitempty" enum:"wait,requeue,terminate" doc:"What happens to runs when its max becomes less than its nodes: wait (they go on to their end, the default), requeue (they start again elsewhere or later) or terminate."`
 	RunAs      string            `json:"run_as,omitempty" doc:"The user of its nodes whose rights runs have; the server's --run-as when left out." example:"ml"`
-	Setup      *Setup            `json:"setup,omitempty" doc:"Makes its nodes ready for runs."`
+	Setup      *Setup            `json:"setup,omitempty" doc:"Makes its nodes ready for runs; one that says nothing is none."`
 	Health     *Health           `json:"health,omitempty" doc:"What its nodes must be to take runs; one that says nothing is none."`
 }
 
@@ -127,6 +127,9 @@ const MaxNodes = 10_000
 func (c *Cluster) Complete() {
 	c.Provider = cmp.Or(c.Provider, ProviderNone)
 	c.Tier = cmp.Or(c.Tier, TierDedicated)
+	if c.Setup != nil && c.Setup.none() {
+		c.Setup = nil
+	}
 	if c.Health != nil && c.Health.none() {
 		c.Health = nil
 	}
@@ -218,7 +221,7 @@ var groupKeys = map[Provider][][]string{
 // checkGroup refuses credentials, and a group that the provider does not find.
 func (s *ClusterSettings) checkGroup(p Provider) error {
 	for key := range s.Group {
-		if secretRE.MatchString(key) {
+		if HoldsSecret(key) {
 			return Errorf(CodeInvalid, "group.%s would be kept and shown in clear", key).At("group." + key).WithCure("give credentials to the autoscaler, in its environment or files")
 		}
 	}
@@ -231,8 +234,11 @@ func (s *ClusterSettings) checkGroup(p Provider) error {
 	return nil
 }
 
-// secretRE finds the keys of a group that hold what must not be shown.
 var secretRE = regexp.MustCompile(`(?i)secret|password|token|credential|access_key`)
+
+// HoldsSecret reports whether a key of a group sounds like one whose value must not
+// be shown.
+func HoldsSecret(key string) bool { return secretRE.MatchString(key) }
 
 // Admits reports whether runs of a workspace may use the cluster.
 func (s *ClusterSettings) Admits(workspace string) bool { return Admits(s.Workspaces, workspace) }

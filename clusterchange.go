@@ -20,7 +20,7 @@ type ClusterChange struct {
 	OS         *string           `json:"os,omitempty"`
 	OnShrink   *OnShrink         `json:"on_shrink,omitempty" enum:"wait,requeue,terminate"`
 	RunAs      *string           `json:"run_as,omitempty"`
-	Setup      *Setup            `json:"setup,omitempty" doc:"All of it; one without a command is none."`
+	Setup      *Setup            `json:"setup,omitempty" doc:"All of it; one that says nothing is none."`
 	Health     *Health           `json:"health,omitempty" doc:"All of it; one that says nothing is none."`
 	Paused     *bool             `json:"paused,omitempty"`
 }
@@ -53,7 +53,7 @@ func (c ClusterChange) Apply(k *Cluster) string {
 	set(&words, "os", &k.OS, c.OS)
 	set(&words, "on shrink", &k.OnShrink, c.OnShrink)
 	set(&words, "run-as user", &k.RunAs, c.RunAs)
-	replace(&words, "set-up", &k.Setup, c.Setup, c.Setup != nil && c.Setup.Command == "")
+	replace(&words, "set-up", &k.Setup, c.Setup, c.Setup != nil && c.Setup.none())
 	replace(&words, "health", &k.Health, c.Health, c.Health != nil && c.Health.none())
 	if c.Group != nil && !maps.Equal(c.Group, k.Group) {
 		k.Group = c.Group

@@ -43,7 +43,7 @@ type NodeSnapshot struct {
 	Coming    bool        // it will be ready: it has just registered
 	Preparing bool        // it is made ready: what lands on it waits
 	Held      bool        // a person took it out of service, and it stays
-	Unfit     bool        // it takes no run, and its provider, which tells nothing, counts it
+	Unfit     bool        // it takes no run, and its provider counts it
 	Leaving   bool        // it is marked to leave, and takes no run
 	Lacks     string      // why it takes no run: unusable, excluded, or less than its cluster's size promises; "" where it may
 	IdleSince time.Time   // when it was emptied; zero while it is not
@@ -81,7 +81,7 @@ type Decision struct {
 type Scale struct {
 	Cluster string
 	Nodes   int
-	More    int      // of Nodes, to buy for runs that wait
+	More    int      // nodes that are not there, for runs that wait
 	Reason  string   // a sentence with the numbers
 	Over    []string // nodes in use above its max, from which runs are to go, by id
 	Spare   []string // nodes that nobody needs and that are idle for long enough, by id, the first to go first

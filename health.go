@@ -52,6 +52,27 @@ const Quarantine = 3
 // calm is how long a node must have been ready for its failures to be forgotten.
 const calm = time.Hour
 
+// agentWithin is how long the agent of a node that has come may take to report.
+const agentWithin = 10 * time.Minute
+
+// AgentlessReason says that a node's agent does not report.
+var AgentlessReason = fmt.Sprintf("its agent has not reported within %s", agentWithin)
+
+// AgentDue returns when a node's agent must have reported, zero where it has, or
+// none is expected.
+func (h NodeHealth) AgentDue() time.Time {
+	if h.Alloc != "" || h.Since.IsZero() {
+		return time.Time{}
+	}
+	return h.Since.Add(agentWithin)
+}
+
+// Agentless reports whether a node's agent has not reported in time.
+func (h NodeHealth) Agentless(now time.Time) bool {
+	due := h.AgentDue()
+	return !due.IsZero() && !now.Before(due)
+}
+
 // Unfit says why a node shall take no runs, "" where it may. A node that is being
 // made ready may: what lands on it waits.
 func (h NodeHealth) Unfit() string {
@@ -114,12 +135,14 @@ func (h NodeHealth) Wanted(c *Cluster) string {
 
 // Readiness says whether a node of a cluster is ready in a boot: "" and "" when it
 // is, else for what a claim waits, or why it is refused.
-func (h NodeHealth) Readiness(c *Cluster, boot string) (waits, unfit string) {
+func (h NodeHealth) Readiness(c *Cluster, boot string, now time.Time) (waits, unfit string) {
 	switch {
 	case !h.DrainAt.IsZero():
 		return "", "it is drained"
 	case !c.Prepares():
 		return "", ""
+	case h.Agentless(now):
+		return "", AgentlessReason
 	case h.Alloc == "":
 		return "its agent has not reported yet", ""
 	case h.Failures >= Quarantine:
@@ -137,8 +160,10 @@ func (h NodeHealth) Readiness(c *Cluster, boot string) (waits, unfit string) {
 }
 
 // Change takes over what a person says, and returns what to tell of it, "" for
-// nothing.
-func (h *NodeHealth) Change(c NodeChange, by string, now time.Time) (news string) {
+// nothing. A node of a cluster with a set-up that is unusable is set up once more
+// when it is taken into service.
+func (h *NodeHealth) Change(c NodeChange, setUp bool, by string, now time.Time) (news string) {
+	renew := setUp && h.State == HealthUnusable
 	switch {
 	case c.Drain != nil:
 		h.DrainAt = now.Add(time.Duration(*c.Drain))
@@ -155,11 +180,11 @@ func (h *NodeHealth) Change(c NodeChange, by string, now time.Time) (news string
 	case *c.Excluded != "":
 		h.Excluded = *c.Excluded
 		return "takes no more runs: " + h.Excluded
-	case h.Excluded == "" && h.Failures < Quarantine && h.State != HealthUnusable:
+	case h.Excluded == "" && h.Failures < Quarantine && !renew:
 		return ""
 	}
 	h.Excluded, h.DrainAt, h.Failures = "", time.Time{}, 0
-	if h.State == HealthUnusable {
+	if renew {
 		h.Renewals++
 		return "takes runs again when it has been made ready"
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -72,6 +73,9 @@ func (s *Setup) complete() {
 		s.Timeout = DefaultSetupTimeout
 	}
 }
+
+// none reports whether nothing is said.
+func (s *Setup) none() bool { return reflect.DeepEqual(*s, Setup{}) }
 
 // none reports whether nothing is said.
 func (h *Health) none() bool {

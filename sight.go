@@ -31,8 +31,9 @@ type SeenNode struct {
 	Status    string // ready, down, disconnected, initializing
 	Eligible  bool
 	Draining  bool
-	OS        string // what its operating system is called, such as ubuntu; may be empty
-	Unusable  bool   // no run can start on it; Notes say why
+	DrainedAt time.Time // when its last drain was complete; zero where there was none
+	OS        string    // what its operating system is called, such as ubuntu; may be empty
+	Unusable  bool      // no run can start on it; Notes say why
 	Cores     Amount
 	Total     Resources // less what is reserved for the system
 	Unhealthy []Devices // those of Total that do not work now

@@ -174,6 +174,40 @@ func TestSetup(t *testing.T) {
 	p.eventually("the drained node to go", func() bool { n := p.node("ready"); return n.Name != "" && n.Name != machine }, story)
 }
 
+// TestSetupFails holds that no more nodes are bought where two in a row cannot be
+// made ready, that the run is told why, and that a node is set up once more when a
+// person takes it into service.
+func TestSetupFails(t *testing.T) {
+	p, m := elastic(t), newMarks(t)
+	p.muster("cluster", "create", "--file", p.file(fmt.Sprintf(`
+name: broken
+size: local.small
+min_instances: 0
+max_instances: 5
+idle_time_before_scale_down: 600
+x-muster: {provider: local, setup: {command: "test -e %s || { echo it is not there; exit 3; }"}}
+`, m.file("wheel"))))
+	name := p.submit("command: 'true'\ncompute: broken\n"+tiny, "--name", "waits")
+	const why = "2 nodes in a row could not be made ready"
+	p.until(name, "the reason that set-ups fail", func(v view) bool {
+		return v.WaitReason != nil && v.WaitReason.Code == muster.WaitProvider && strings.Contains(v.WaitReason.Message, why)
+	})
+	if w := p.cluster("broken").Wanted; w.Nodes != 2 || !strings.Contains(w.Reason, why) {
+		t.Errorf("wanted %+v", w)
+	}
+	if show := p.muster("cluster", "show", "broken"); !strings.Contains(show, why) || !strings.Contains(show, "it is not there") {
+		t.Errorf("the cluster says\n%s", show)
+	}
+	var nodes []muster.Node
+	p.decode(&nodes, "cluster", "nodes", "broken", "-o", "json")
+	if len(nodes) != 2 {
+		t.Fatalf("%d nodes have come", len(nodes))
+	}
+	m.set("wheel", "")
+	p.muster("node", "include", nodes[0].Name)
+	p.ends(name, muster.RunSucceeded)
+}
+
 // TestExclude takes a node out of service and into it again.
 func TestExclude(t *testing.T) {
 	p := elastic(t)

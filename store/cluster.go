@@ -88,6 +88,7 @@ func (s *Store) UpdateCluster(ctx context.Context, name string, change muster.Cl
 		if c.Deleting {
 			return muster.Errorf(muster.CodeConflict, "cluster %s is being deleted", name)
 		}
+		prepared := c.Prepares()
 		changed := change.Apply(c)
 		if err := c.Validate(); err != nil {
 			return err
@@ -98,7 +99,7 @@ func (s *Store) UpdateCluster(ctx context.Context, name string, change muster.Cl
 		if changed == "" {
 			return nil
 		}
-		if !c.Prepares() { // what its agents have said counts no more
+		if !c.Prepares() || !prepared { // what its agents have said counts no more, or they are expected from now on
 			if err := t.forgetAgents(ctx, name); err != nil {
 				return err
 			}

@@ -41,6 +41,9 @@ func (t *tx) keepHealth(ctx context.Context, h *muster.NodeHealth) error {
 	if h.State == "" {
 		h.State = muster.HealthPreparing
 	}
+	if h.Since.IsZero() {
+		h.Since = t.now
+	}
 	_, err := t.exec(ctx, `INSERT OR REPLACE INTO node_health (node_id, cluster, name, alloc, boot, generation, state, reason, log, since, reported_at, failures, excluded, drain_at, renewals, closed)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, h.NodeID, h.Cluster, h.Name, h.Alloc, h.Boot, h.Generation, h.State, h.Reason, h.Log, micros(h.Since), micros(h.ReportedAt),
 		h.Failures, h.Excluded, micros(h.DrainAt), h.Renewals, h.Closed)
@@ -125,7 +128,7 @@ func (t *tx) readiness(ctx context.Context, cluster string, a *muster.Allocation
 	if err != nil {
 		return "", "", err
 	}
-	waits, unfit = h.Readiness(c, bootID)
+	waits, unfit = h.Readiness(c, bootID, t.now)
 	return waits, unfit, nil
 }
 
@@ -136,10 +139,20 @@ func (s *Store) ChangeNode(ctx context.Context, n *muster.Node, change muster.No
 		if err != nil {
 			return err
 		}
+		c, err := findCluster(ctx, t, n.Cluster)
+		if err != nil {
+			return err
+		}
 		h.NodeID, h.Cluster, h.Name = n.ID, n.Cluster, n.Name
-		message := h.Change(change, by.Actor, t.now)
+		renewals := h.Renewals
+		message := h.Change(change, c.Setup != nil, by.Actor, t.now)
 		if message == "" {
 			return nil
+		}
+		if h.Renewals > renewals { // it counts anew how often set-ups fail
+			if _, err := t.exec(ctx, `UPDATE clusters SET unready = '' WHERE name = ?`, n.Cluster); err != nil {
+				return err
+			}
 		}
 		if err := t.keepHealth(ctx, &h); err != nil {
 			return err

@@ -122,7 +122,7 @@ func TestAnotherAgentOfANode(t *testing.T) {
 		must(t, err)
 		all, err := s.ListHealth(t.Context())
 		must(t, err)
-		waits, unfit := all["n2"].Readiness(c, boot)
+		waits, unfit := all["n2"].Readiness(c, boot, time.Now())
 		if boot == "b" && (waits != "" || all["n2"].State != muster.HealthReady) {
 			t.Errorf("an agent of the same boot makes the node %s: %s %s", all["n2"].State, waits, unfit)
 		}
@@ -280,7 +280,7 @@ func TestChangesOfNodes(t *testing.T) {
 	if h := change(muster.NodeChange{Drain: new(muster.Seconds(60))}); h.DrainAt.Before(time.Now()) || h.Unfit() != "excluded: drained by anna" {
 		t.Errorf("drained: %+v", h)
 	}
-	if waits, unfit := change(muster.NodeChange{}).Readiness(c, "b"); waits != "" || unfit == "" {
+	if waits, unfit := change(muster.NodeChange{}).Readiness(c, "b", time.Now()); waits != "" || unfit == "" {
 		t.Errorf("a claim on a drained node: %q %q", waits, unfit)
 	}
 	if h := change(muster.NodeChange{Excluded: new("")}); !h.DrainAt.IsZero() || h.Unfit() != "" {
@@ -302,7 +302,7 @@ func TestSetUpOnceMore(t *testing.T) {
 	}
 	all, err := s.ListHealth(t.Context())
 	must(t, err)
-	if waits, unfit := all["n2"].Readiness(c, "b"); waits == "" || unfit != "" {
+	if waits, unfit := all["n2"].Readiness(c, "b", time.Now()); waits == "" || unfit != "" {
 		t.Errorf("a claim before it is set up: %q %q", waits, unfit)
 	}
 	tell(t, s, "b", after.Generation, muster.HealthReady, "")
@@ -312,7 +312,7 @@ func TestSetUpOnceMore(t *testing.T) {
 	}
 	all, err = s.ListHealth(t.Context())
 	must(t, err)
-	if waits, unfit := all["n2"].Readiness(c, "b"); waits != "" || unfit != "" {
+	if waits, unfit := all["n2"].Readiness(c, "b", time.Now()); waits != "" || unfit != "" {
 		t.Errorf("a claim when it is ready: %q %q", waits, unfit)
 	}
 }

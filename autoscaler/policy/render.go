@@ -35,14 +35,6 @@ var pluginKeys = map[muster.Provider][]string{
 	muster.ProviderGCE:   {"retry_attempts"},
 }
 
-// secretRE finds keys that hold secrets. Those are refused, as all who may read a
-// cluster read its group. The targets find credentials where their SDKs look, in
-// the environment of muster-autoscaler, which the agent inherits, and in files:
-// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or the machine's role;
-// ARM_TENANT_ID, ARM_CLIENT_ID, ARM_SUBSCRIPTION_ID and ARM_CLIENT_SECRET;
-// GOOGLE_APPLICATION_CREDENTIALS.
-var secretRE = regexp.MustCompile(`(?i)secret|password|token|credential|access_key`)
-
 // drainDeadline is how long a provider other than ours lets work on a node go on
 // before it takes it. There is none: the server has looked.
 const drainDeadline = "1m"
@@ -72,7 +64,10 @@ func targetOf(c *muster.Cluster, s autoscaler.Settings) (block, map[string]strin
 		if !keyRE.MatchString(key) {
 			return b, nil, muster.Errorf(muster.CodeInvalid, "cluster %s: %q is no key of provider %s", c.Name, key, c.Provider)
 		}
-		if secretRE.MatchString(key) {
+		// All who may read a cluster read its group. The targets find credentials where
+		// their SDKs look: in the environment of muster-autoscaler, which the agent
+		// inherits, and in files.
+		if muster.HoldsSecret(key) {
 			return b, nil, muster.Errorf(muster.CodeInvalid, "cluster %s: %s of its group holds a secret, and is not used", c.Name, key).
 				WithCure("leave it out of the group, and give it to muster-autoscaler in its environment")
 		}

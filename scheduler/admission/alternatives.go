@@ -47,12 +47,13 @@ func (all clusters) startElsewhere() {
 
 // take starts a run of another queue where there is room for it now.
 func (c *cluster) take(w *muster.Waiting) bool {
-	if c == nil || c.closed(w) != nil {
+	if c == nil || c.closed(w) != nil || c.stuck[keyOf(w)] {
 		return false
 	}
 	asks := asks(w, c.size)
 	places := c.place(asks, available)
 	if places == nil {
+		c.stuck[keyOf(w)] = true
 		return false
 	}
 	c.start(w, asks, places)

@@ -102,7 +102,7 @@ func (c *cluster) decide() {
 			continue
 		}
 		if reason := c.closed(w); reason != nil {
-			if len(w.Alternatives) > 0 {
+			if len(w.Alternatives) > 0 && i < detailed {
 				c.unmet = append(c.unmet, unmet{w, len(c.out.Waits)})
 			}
 			c.wait(w, *reason)

@@ -71,7 +71,7 @@ func newPlan(c *cluster) *plan {
 		}
 		n.free = n.free.Add(n.Ending)
 		if n.Coming {
-			n.free = n.Size.Resources
+			n.free = n.Size.Sub(muster.Resources{Devices: n.Unhealthy})
 		}
 		p.nodes = append(p.nodes, n)
 	}
@@ -85,7 +85,7 @@ func (p *plan) decide() {
 	if p.in.Paused || p.setupsFail() {
 		nodes = p.here
 	}
-	s := muster.Scale{Cluster: p.in.Name, Nodes: nodes + p.held, More: min(nodes, len(p.nodes)) - p.here, Reason: p.reason(nodes), Spare: p.spare(nodes)}
+	s := muster.Scale{Cluster: p.in.Name, Nodes: nodes + p.held, More: len(p.nodes) - p.here, Reason: p.reason(nodes), Spare: p.spare(nodes)}
 	s.Over = p.over(p.here - len(s.Spare) - p.in.Scale.Max)
 	p.out.Scales = append(p.out.Scales, s)
 }

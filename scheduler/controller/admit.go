@@ -37,7 +37,13 @@ func (k *Controller) admit(ctx context.Context, ledger muster.Ledger) (time.Dura
 	if len(decision.Scales) > 0 {
 		k.ring("clusters")
 	}
-	return nextBackOff(backlog, now), nil
+	again := nextBackOff(backlog, now)
+	for _, c := range backlog.Clusters {
+		if c.Failure != nil && c.Failure.Until.After(now) { // what waits for it is told another reason then
+			again = sooner(again, c.Failure.Until.Sub(now))
+		}
+	}
+	return again, nil
 }
 
 // Away is what every run waits for while Nomad does not answer, and nil while
@@ -145,9 +151,6 @@ func Snapshot(s *muster.Sight, b *muster.Backlog, sizes muster.Sizes, now time.T
 	return snapshot
 }
 
-// agentWithin is how long the agent of a node that has come may take to report.
-const agentWithin = 10 * time.Minute
-
 // nodeSnapshot puts together what matters of one node.
 func nodeSnapshot(n muster.SeenNode, c *muster.Cluster, scale *muster.ScaleSnapshot, b *muster.Backlog, now time.Time) muster.NodeSnapshot {
 	one := muster.NodeSnapshot{ID: n.ID, Name: n.Name, Ready: n.Ready(), Coming: n.Status == "initializing",
@@ -164,19 +167,19 @@ func nodeSnapshot(n muster.SeenNode, c *muster.Cluster, scale *muster.ScaleSnaps
 		case one.Lacks != "":
 		case c.Health != nil && c.Health.Engine && !n.Engine && n.Status == "ready":
 			one.Lacks = "it has no container engine that works, and its cluster wants one"
-		case health.Alloc == "" && !health.Since.IsZero() && now.Sub(health.Since) > agentWithin:
-			one.Lacks = fmt.Sprintf("its agent has not reported within %s", agentWithin)
+		case health.Agentless(now):
+			one.Lacks = muster.AgentlessReason
 		}
 	}
 	if scale != nil {
 		one.Leaving, one.IdleSince = kept.Leave == muster.LeaveGoing || !kept.EvictAt.IsZero() || kept.Fate != muster.FateHere, kept.IdleSince
-		if kept.Leave == muster.LeaveMarked && !one.Leaving && n.Status == "ready" { // it is put back
-			one.Ready, one.Coming = false, true
-		}
 		one.Lacks = cmp.Or(one.Lacks, one.Size.Lacks(scale.Offer))
 		one.Size.Cores = min(one.Size.Cores, cmp.Or(scale.Offer.Cores, one.Size.Cores)) // of a part of a machine Nomad tells all of the machine's
 	}
-	one.Unfit = c.Provider.Elastic() && c.Provider != muster.ProviderLocal && n.Status == "ready" && one.Lacks != ""
+	if kept.Leave == muster.LeaveMarked && !one.Leaving && n.Status == "ready" && one.Lacks == "" { // it is put back
+		one.Ready, one.Coming = false, true
+	}
+	one.Unfit = c.Provider.Elastic() && n.Status == "ready" && one.Lacks != ""
 	one.Ready = one.Ready && !one.Leaving && one.Lacks == ""
 	return one
 }

@@ -20,6 +20,7 @@ const (
 	lastUse     = 30 * time.Second // in which an answer that said a node leaves may still be acted upon
 	usableAgain = 60 * time.Second // for a node that cannot take runs to recover, before it is replaced
 	countAgain  = time.Second      // the least between two looks for what time changes
+	drillAgain  = 5 * time.Second  // between two draws of a drill
 )
 
 // clusters says how many nodes each elastic cluster shall have, and lets those
@@ -66,9 +67,6 @@ func (k *Controller) clusters(ctx context.Context, ledger muster.Ledger) (time.D
 		if due := f.due(); due > 0 {
 			again = sooner(again, due)
 		}
-		if c.Failure != nil && c.Failure.Kind == muster.FailSetup { // then more are bought
-			again = sooner(again, c.Failure.Until.Sub(now))
-		}
 	}
 	return again, errors.Join(errs...)
 }
@@ -94,6 +92,7 @@ type fleet struct {
 	report   muster.MachineReport
 	sight    *muster.Sight
 	launches map[string]bool // nodes with launches that go on, by id
+	missing  int             // nodes that were wanted and have not joined in time
 	now      time.Time
 }
 
@@ -107,10 +106,11 @@ func (f *fleet) turn(ctx context.Context) error {
 	}
 	shrunk := errors.Join(f.shrink(ctx), f.drill(ctx))
 	leaving, left := f.leave(ctx)
-	if err := f.publish(ctx, leaving); err != nil {
-		return errors.Join(recorded, shrunk, left, err)
-	}
 	missed := f.miss(ctx)
+	if err := f.publish(ctx, leaving); err != nil {
+		return errors.Join(recorded, shrunk, left, missed, err)
+	}
+	f.expect()
 	f.mu.Lock()
 	f.scaled[f.cluster.Name] = true
 	f.mu.Unlock()
@@ -173,22 +173,6 @@ func (f *fleet) drill(ctx context.Context) error {
 	return f.ledger.TakeNodes(ctx, f.cluster.Name, ids, f.now.Add(time.Duration(d.Notice)))
 }
 
-// miss tells of nodes that were wanted and did not join in time, where the provider
-// itself tells nothing.
-func (f *fleet) miss(ctx context.Context) error {
-	w, name := f.cluster.Wanted, f.cluster.Name
-	if f.tells() || f.cluster.Deleting || w == nil || f.up() >= w.Nodes {
-		delete(f.short, name)
-		return nil
-	}
-	f.short[name] = since(true, f.short[name], f.now)
-	if f.cluster.Failure != nil || f.now.Sub(f.short[name]) < cloudWithin {
-		return nil
-	}
-	return f.ledger.KeepUnready(ctx, name, &muster.BuyFailure{Kind: muster.FailStart, Since: f.short[name], Tries: 1, Until: f.now.Add(cloudWithin),
-		Message: fmt.Sprintf("%d of %s joined within %s, and the log of its autoscaler says why", f.up(), muster.Counted(w.Nodes, "node"), cloudWithin)})
-}
-
 // publish writes the number together with the nodes that leave for it. A provider
 // that tells nothing of its machines takes whichever are empty: there the number
 // falls by nodes that were closed, and for no other reason, such as a heartbeat
@@ -197,10 +181,7 @@ func (f *fleet) miss(ctx context.Context) error {
 func (f *fleet) publish(ctx context.Context, leaving []muster.NodeRecord) error {
 	nodes, old := f.scale.Nodes, f.cluster.Wanted
 	if !f.tells() && old != nil && !f.cluster.Deleting {
-		nodes = max(nodes, old.Nodes)
-		if f.putsBack() {
-			nodes = max(nodes, f.up())
-		}
+		nodes = max(nodes, old.Nodes, f.floor())
 	}
 	for _, n := range leaving {
 		// One that cannot take runs did not count, unless its provider counts it.
@@ -220,15 +201,6 @@ func (f *fleet) publish(ctx context.Context, leaving []muster.NodeRecord) error 
 	return f.ledger.Publish(ctx, f.cluster.Name, w, leaving)
 }
 
-// putsBack reports whether a node is on its way back into service.
-func (f *fleet) putsBack() bool {
-	return slices.ContainsFunc(f.nodes, func(n muster.NodeSnapshot) bool { return f.kept[n.ID].Leave == muster.LeaveMarked })
-}
-
-// tells reports whether the provider takes only nodes that leave, and says what
-// machines it has.
-func (f *fleet) tells() bool { return f.cluster.Provider == muster.ProviderLocal }
-
 // seen returns a node as Nomad lists it.
 func (f *fleet) seen(nodeID string) muster.SeenNode {
 	i := slices.IndexFunc(f.sight.Nodes, func(n muster.SeenNode) bool { return n.ID == nodeID })
@@ -241,30 +213,46 @@ func (f *fleet) down(nodeID string) bool {
 	return status == "down" || status == "disconnected"
 }
 
-// due returns when time alone may change something, 0 for never.
-func (f *fleet) due() (next time.Duration) {
-	if f.cluster.Deleting || f.cluster.Drill != nil {
-		return countAgain
-	}
-	if began := f.short[f.cluster.Name]; !began.IsZero() {
-		next = max(began.Add(cloudWithin).Sub(f.now), countAgain)
-	}
-	for i := range f.nodes {
-		r := f.kept[f.nodes[i].ID]
-		switch {
-		case r.Leave != muster.LeaveNot, !r.IdleSince.IsZero() && f.scale.Nodes > f.cluster.Max:
-			return countAgain
-		case !r.AwaySince.IsZero():
-			next = sooner(next, max(r.AwaySince.Add(usableAgain).Sub(f.now), countAgain))
-		case !r.IdleSince.IsZero() && f.scale.Nodes > f.cluster.Min:
-			next = sooner(next, max(r.IdleSince.Add(time.Duration(f.cluster.Idle)).Sub(f.now), countAgain))
-		}
-	}
-	return next
-}
-
 // stopping reports whether the provider is taking a machine: it is too late to
 // put it back.
 func (f *fleet) stopping(name string) bool {
 	return slices.ContainsFunc(f.report.Machines, func(m muster.Machine) bool { return m.Name == name && m.State == muster.MachineStopping })
+}
+
+// due returns when time alone may change something, 0 for never.
+func (f *fleet) due() (next time.Duration) {
+	at := func(t time.Time) {
+		if d := t.Sub(f.now); d > 0 {
+			next = sooner(next, max(d, countAgain))
+		}
+	}
+	switch {
+	case f.cluster.Deleting:
+		return countAgain
+	case f.cluster.Drill != nil:
+		next = drillAgain
+	}
+	if began := f.short[f.cluster.Name]; !began.IsZero() {
+		at(began.Add(cloudWithin))
+	}
+	if f.cluster.Failure != nil {
+		at(f.cluster.Failure.Until)
+	}
+	for i := range f.nodes {
+		r := f.kept[f.nodes[i].ID]
+		at(f.health[r.ID].AgentDue())
+		switch {
+		case r.Leave == muster.LeaveGoing:
+			at(r.LeaveAt.Add(f.within()))
+		case r.Leave == muster.LeaveMarked:
+			at(r.LeaveAt.Add(lastUse))
+		case !r.AwaySince.IsZero():
+			at(r.AwaySince.Add(usableAgain))
+		case !r.IdleSince.IsZero() && f.scale.Nodes > f.cluster.Max && !f.cluster.Paused:
+			return countAgain
+		case !r.IdleSince.IsZero():
+			at(r.IdleSince.Add(time.Duration(f.cluster.Idle)))
+		}
+	}
+	return next
 }

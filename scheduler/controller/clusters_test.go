@@ -90,8 +90,10 @@ func TestShrink(t *testing.T) {
 }
 
 // TestUnfitOnACloud holds that a node that cannot be made ready does not keep a
-// cluster from growing whose provider counts it, and leaves when it is empty.
+// cluster from growing whose provider counts it, and leaves when it is empty and no
+// more are wanted.
 func TestUnfitOnACloud(t *testing.T) {
+	waits := part("a", 1)
 	bubble(t, 0, func(l *lab) {
 		elastic(l)
 		l.ledger.cluster.Provider = muster.ProviderAWS
@@ -103,11 +105,18 @@ func TestUnfitOnACloud(t *testing.T) {
 			}
 		})
 		l.after(2*time.Minute, func() {
-			if n, w := l.kept(); n.Leave != muster.LeaveGoing || w.Nodes != 1 {
+			if n, _ := l.kept(); n.Leave != muster.LeaveNot {
+				t.Errorf("it goes while the number must rise: %+v", n)
+			}
+			waits.Stop = muster.StopCancel
+		})
+		l.Wake()
+		l.after(time.Minute, func() { // the first time the number falls by the one that never joined
+			if n, w := l.kept(); n.Leave != muster.LeaveGoing || w.Nodes != 0 {
 				t.Errorf("it stays: %+v, wanted %+v", n, w)
 			}
 		})
-	}, part("a", 1))
+	}, waits)
 }
 
 // TestDrill holds that a drill takes about as many nodes as it says.
@@ -198,12 +207,12 @@ func TestTooSmall(t *testing.T) {
 		l.engine.sight.Nodes[0].Total.MiB = muster.Whole(464) // 64 of these are the agent's
 		l.run()
 		l.after(30*time.Second, func() {
-			if n, w := l.kept(); n.AwaySince.IsZero() || n.Leave != muster.LeaveNot || w.Nodes != 0 {
+			if n, w := l.kept(); n.AwaySince.IsZero() || n.Leave != muster.LeaveNot || w.Nodes != 1 {
 				t.Errorf("after 30 s: %+v, wanted %+v", n, w)
 			}
 		})
 		l.after(35*time.Second, func() {
-			if n, _ := l.kept(); n.Leave != muster.LeaveGoing || n.Reason != "it cannot take runs: it has 400 MiB memory for runs, and its size promises 512" {
+			if n, w := l.kept(); n.Leave != muster.LeaveGoing || w.Nodes != 0 || n.Reason != "it cannot take runs: it has 400 MiB memory for runs, and its size promises 512" {
 				t.Errorf("after 65 s: %+v", n)
 			}
 		})

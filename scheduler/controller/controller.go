@@ -219,7 +219,8 @@ func (k *Controller) setLeading(leading bool, term int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.leading, k.term, k.scaled = leading, term, map[string]bool{}
-	if leading {
+	if leading { // no loop runs yet
+		k.drilled, k.short = map[string]time.Time{}, map[string]time.Time{}
 		k.sight.Store(nil) // what was seen in an earlier term is no news
 	}
 }

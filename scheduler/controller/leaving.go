@@ -50,20 +50,16 @@ func (f *fleet) step(ctx context.Context, n *muster.NodeSnapshot) (muster.NodeRe
 	if !n.Leaving {
 		after.AwaySince = since(!n.Ready && !n.Coming, before.AwaySince, f.now)
 	}
-	within := takenWithin
-	if !f.tells() {
-		within = cloudWithin
-	}
-	waited := f.now.Sub(before.LeaveAt)
+	waited, keeps := f.now.Sub(before.LeaveAt), f.keeps(n)
 	switch {
 	case (!before.EvictAt.IsZero() || before.Leave == muster.LeaveGoing && f.sight.At.After(before.LeaveAt)) && f.seen(n.ID).Eligible: // another loop opened it meanwhile
 		return after, f.setEligible(ctx, n.ID, false)
 	case f.stopping(n.Name) || f.seen(n.ID).Draining:
-	case before.Leave == muster.LeaveGoing && f.seen(n.ID).Status == "ready" && f.sight.At.After(before.LeaveAt) && f.wanted(n) != "":
-		after.Leave, after.LeaveAt, after.Reason = muster.LeaveMarked, f.now, f.wanted(n)
-	case before.Leave == muster.LeaveGoing && waited > within:
+	case before.Leave == muster.LeaveGoing && keeps != "":
+		after.Leave, after.LeaveAt, after.Reason = muster.LeaveMarked, f.now, keeps
+	case before.Leave == muster.LeaveGoing && waited >= f.within() && !f.down(n.ID):
 		after.Leave, after.LeaveAt, after.Reason = muster.LeaveMarked, f.now, "its provider did not take it"
-	case before.Leave == muster.LeaveMarked && waited > lastUse:
+	case before.Leave == muster.LeaveMarked && waited >= lastUse:
 		if err := f.setEligible(ctx, n.ID, !f.health[n.ID].Closed); err != nil {
 			return before, err
 		}
@@ -72,28 +68,12 @@ func (f *fleet) step(ctx context.Context, n *muster.NodeSnapshot) (muster.NodeRe
 	return after, nil
 }
 
-// wanted says why a node stays that was closed while its provider chooses, ""
-// where it may still go.
-func (f *fleet) wanted(n *muster.NodeSnapshot) string {
-	switch {
-	case f.tells() || f.cluster.Wanted == nil || n.Lacks != "":
-		return ""
-	case f.scale.More > 0:
-		return "a run waits for room"
-	case f.up() <= f.cluster.Wanted.Nodes:
-		return "its provider has taken enough"
+// within is how long a provider may take to take a node that leaves.
+func (f *fleet) within() time.Duration {
+	if f.tells() {
+		return takenWithin
 	}
-	return ""
-}
-
-// up counts the nodes that a provider has and that it has not begun to take.
-func (f *fleet) up() (n int) {
-	for i := range f.nodes {
-		if id := f.nodes[i].ID; !f.down(id) && !f.seen(id).Draining {
-			n++
-		}
-	}
-	return n
+	return cloudWithin
 }
 
 // since returns when a thing that holds now began to hold; zero when it does not.
@@ -117,12 +97,18 @@ func (f *fleet) vanished(n *muster.NodeSnapshot) bool {
 	return kept.Fate != muster.FateHere || !f.report.Lists(n.Name) && !kept.AwaySince.IsZero() && f.now.Sub(kept.AwaySince) > usableAgain
 }
 
-// mayGo says why a node may go, "" where it may not. Where the provider chooses
-// among empty nodes, all of them are closed while it does.
+// stays reports whether a node is in nobody's hands that may take it.
+func (f *fleet) stays(n *muster.NodeSnapshot) bool {
+	r := f.kept[n.ID]
+	return r.ID != "" && r.Leave == muster.LeaveNot && r.EvictAt.IsZero() && r.Fate == muster.FateHere
+}
+
+// mayGo says why a node may go, "" where it may not. A cloud's number cannot fall
+// and rise at a time: there none goes while more are wanted.
 func (f *fleet) mayGo(n *muster.NodeSnapshot) string {
 	r := f.kept[n.ID]
 	switch {
-	case r.ID == "" || r.Leave != muster.LeaveNot || !r.EvictAt.IsZero() || r.Fate != muster.FateHere || n.Held && !f.cluster.Deleting:
+	case !f.stays(n) || n.Held && !f.cluster.Deleting || !f.tells() && f.scale.More > 0:
 		return ""
 	case slices.Contains(f.scale.Spare, n.ID):
 		return fmt.Sprintf("idle for %s", f.now.Sub(n.IdleSince).Round(time.Second))
@@ -130,11 +116,8 @@ func (f *fleet) mayGo(n *muster.NodeSnapshot) string {
 		if n.Empty() {
 			return "it was drained"
 		}
-	case !f.tells() && !n.Unfit:
-		if len(f.scale.Spare) > 0 && n.Ready && n.Empty() {
-			return "its provider chooses among the empty nodes"
-		}
-	case !r.AwaySince.IsZero() && n.Empty() && f.now.Sub(r.AwaySince) > usableAgain:
+	case !f.tells() && !n.Unfit: // one that is away or small is the cloud's to replace
+	case !r.AwaySince.IsZero() && n.Empty() && f.now.Sub(r.AwaySince) >= usableAgain:
 		return "it cannot take runs: " + unusable(n)
 	}
 	return ""
@@ -151,7 +134,7 @@ func (f *fleet) leave(ctx context.Context) (leaving []muster.NodeRecord, err err
 			marked = append(marked, r)
 		}
 	}
-	if len(marked) == 0 {
+	if marked = f.closeOthers(marked); len(marked) == 0 {
 		return nil, nil
 	}
 	if err := f.ledger.KeepNodes(ctx, marked); err != nil {
@@ -161,9 +144,6 @@ func (f *fleet) leave(ctx context.Context) (leaving []muster.NodeRecord, err err
 	var errs []error
 	for _, r := range marked {
 		free, err := f.free(ctx, r.ID)
-		if err == nil && !free {
-			err = f.setEligible(ctx, r.ID, !f.health[r.ID].Closed)
-		}
 		switch {
 		case err != nil: // the mark is taken back later
 			errs = append(errs, err)
@@ -171,9 +151,16 @@ func (f *fleet) leave(ctx context.Context) (leaving []muster.NodeRecord, err err
 			r.Leave, r.LeaveAt = muster.LeaveGoing, time.Now()
 			leaving = append(leaving, r)
 		default:
-			r.Leave, r.LeaveAt, r.Reason = muster.LeaveNot, time.Time{}, "a run was placed on it"
 			back = append(back, r)
 		}
+	}
+	if len(leaving) < len(marked) && !f.tells() { // it might choose the one that is not closed
+		leaving, back = nil, append(back, leaving...)
+	}
+	for i := range back {
+		r := &back[i]
+		errs = append(errs, f.setEligible(ctx, r.ID, !f.health[r.ID].Closed))
+		r.Leave, r.LeaveAt, r.Reason = muster.LeaveNot, time.Time{}, "a run was placed on it"
 	}
 	return leaving, errors.Join(append(errs, f.ledger.KeepNodes(ctx, back))...)
 }

@@ -85,11 +85,9 @@ func (k *Controller) open(ctx context.Context, ledger muster.Ledger, n *muster.S
 		return k.setEligible(ctx, n.ID, false)
 	case unfit && h.Closed && n.Eligible:
 		return k.setEligible(ctx, n.ID, false)
-	case !unfit && h.Closed:
-		if !leaves {
-			if err := k.setEligible(ctx, n.ID, true); err != nil {
-				return err
-			}
+	case !unfit && h.Closed && !leaves: // one that leaves is opened here once it stays
+		if err := k.setEligible(ctx, n.ID, true); err != nil {
+			return err
 		}
 		return ledger.CloseNodes(ctx, false, n.ID)
 	}

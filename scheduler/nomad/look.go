@@ -60,6 +60,9 @@ func seenNode(stub *api.NodeListStub) muster.SeenNode {
 		ID: stub.ID, Name: stub.Name, Pool: stub.NodePool, Status: stub.Status,
 		Eligible: stub.SchedulingEligibility == api.NodeSchedulingEligible, Draining: stub.Drain, OS: stub.Attributes["os.name"],
 	}
+	if d := stub.LastDrain; d != nil && d.Status == api.DrainStatusComplete {
+		n.DrainedAt = d.UpdatedAt
+	}
 	if r := stub.NodeResources; r != nil {
 		n.Cores = muster.Whole(int64(r.Cpu.TotalCpuCores))
 		n.Total = muster.Resources{MHz: muster.Whole(r.Cpu.CpuShares), MiB: muster.Whole(r.Memory.MemoryMB), DiskMiB: muster.Whole(r.Disk.DiskMB)}

@@ -10,7 +10,7 @@ CREATE TABLE node_health (                         -- what the agents of nodes t
   reason      TEXT    NOT NULL DEFAULT '',
   log         TEXT    NOT NULL DEFAULT '',         -- of the last set-up
   since       INTEGER NOT NULL DEFAULT 0,
-  reported_at INTEGER NOT NULL DEFAULT 0,          -- 0 where no agent has; exact to a minute
+  reported_at INTEGER NOT NULL DEFAULT 0,          -- when its agent told something new last; 0 where none has
   failures    INTEGER NOT NULL DEFAULT 0,          -- in a row
   excluded    TEXT    NOT NULL DEFAULT '',         -- why a person took it out of service
   drain_at    INTEGER NOT NULL DEFAULT 0,          -- when runs on it are told to stop

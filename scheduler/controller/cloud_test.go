@@ -46,6 +46,72 @@ func TestCloudChooses(t *testing.T) {
 	})
 }
 
+// TestDrainedMachine holds that a node which a cloud has drained is not opened
+// again while its machine ends: Nomad lists it as ready for that long.
+func TestDrainedMachine(t *testing.T) {
+	late := part("late", 1)
+	bubble(t, 0, func(l *lab) {
+		cloud(l)
+		late.Stop = muster.StopCancel // it is not there yet
+		l.run()
+		l.after(15*time.Second, func() { l.engine.sight.Nodes[1].DrainedAt = time.Now() })
+		l.Wake()
+		l.after(5*time.Second, func() {
+			if n, w := l.kept(); n.Leave != muster.LeaveMarked || l.ledger.nodes["m"].Leave != muster.LeaveGoing || w.Nodes != 1 {
+				t.Errorf("%+v, wanted %+v", l.ledger.nodes, w)
+			}
+			late.State, late.Stop = muster.RunQueued, ""
+		})
+		l.Wake()
+		l.after(40*time.Second, func() {
+			if late.State == muster.RunQueued || slices.Contains(l.engine.steps, "eligible m true") || !slices.Contains(l.engine.steps, "eligible n true") {
+				t.Errorf("the run is %s, %v", late.State, l.engine.steps)
+			}
+		})
+	}, late)
+}
+
+// TestTakenMachine holds that a node whose machine has ended is not put back, and
+// that it does not raise the number, however long Nomad lists it.
+func TestTakenMachine(t *testing.T) {
+	bubble(t, 0, func(l *lab) {
+		cloud(l)
+		l.run()
+		l.after(15*time.Second, func() { l.engine.sight.Nodes[1].Status = "down" })
+		l.Wake()
+		l.after(30*time.Minute, func() {
+			if w := l.ledger.cluster.Wanted; l.ledger.nodes["m"].Leave != muster.LeaveGoing || w.Nodes > 1 || slices.Contains(l.engine.steps, "eligible m true") {
+				t.Errorf("%+v, wanted %+v, %v", l.ledger.nodes, w, l.engine.steps)
+			}
+		})
+	})
+}
+
+// TestCloudClosesAll holds that a cloud's number falls for no cause while an empty
+// node is open, or one on which a run is about to be placed.
+func TestCloudClosesAll(t *testing.T) {
+	for _, reserved := range []bool{false, true} {
+		bubble(t, 0, func(l *lab) {
+			cloud(l)
+			l.ledger.cluster.Idle = muster.Seconds(3600)
+			l.ledger.health["m"] = muster.NodeHealth{NodeID: "m", Cluster: "c", Name: "other", Alloc: "b", State: muster.HealthUnusable, Reason: "sick"}
+			if reserved {
+				l.engine.onClose = func() {
+					l.engine.sight.Allocs = []muster.SeenAlloc{{ID: "late", NodeID: "n", Client: "pending", Desired: "run", Used: muster.Resources{MHz: muster.Whole(100), MiB: muster.Whole(100)}}}
+				}
+			}
+			l.run()
+			l.after(61*time.Second, func() {
+				n, w := l.kept()
+				closed := n.Leave == muster.LeaveGoing && l.ledger.nodes["m"].Leave == muster.LeaveGoing
+				if !reserved && (!closed || w.Nodes != 1) || reserved && closed {
+					t.Errorf("reserved %v: %+v, wanted %+v", reserved, l.ledger.nodes, w)
+				}
+			})
+		})
+	}
+}
+
 // TestRunBesideClosedNodes holds that a run which comes while a cloud is to choose
 // gets the nodes back that are closed for that, and that none is bought.
 func TestRunBesideClosedNodes(t *testing.T) {
@@ -115,8 +181,7 @@ func TestNobodyJoins(t *testing.T) {
 			}
 			l.ledger.cluster.Failure = nil // its time is over
 		})
-		l.Wake()
-		l.after(time.Second, func() {
+		l.after(15*time.Minute, func() {
 			if l.ledger.cluster.Failure == nil {
 				t.Error("it is not told of again")
 			}
