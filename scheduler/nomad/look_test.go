@@ -6,6 +6,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
 
 	"github.com/muster-ml/muster"
 	"github.com/muster-ml/muster/scheduler/nomad"
@@ -43,4 +46,27 @@ func TestUnhealthyDevices(t *testing.T) {
 	if len(got.Notes) != 1 || got.Notes[0] != "devices nvidia/gpu/H200: 1 of 3 unhealthy" || !got.Ready() {
 		t.Errorf("notes: %q, ready: %v", got.Notes, got.Ready())
 	}
+}
+
+// drained holds that a node whose drain is complete is still told from one that
+// was closed: Nomad calls both ready, ineligible, and not draining.
+func drained(l *lab) {
+	seen := func() muster.SeenNode {
+		s, err := l.Look(l.Context())
+		l.must(err)
+		return s.Nodes[0]
+	}
+	n := seen()
+	l.must(l.SetEligible(l.Context(), n.ID, false))
+	if n := seen(); n.Eligible || !n.DrainedAt.IsZero() {
+		l.Errorf("closed: %+v", n)
+	}
+	_, err := l.api.Nodes().UpdateDrain(n.ID, &api.DrainSpec{Deadline: time.Minute}, false, nil)
+	l.must(err)
+	l.eventually("the drain is complete", func() bool { n := seen(); return !n.Draining && !n.DrainedAt.IsZero() })
+	if n := seen(); n.Eligible || n.Status != "ready" {
+		l.Errorf("drained: %+v", n)
+	}
+	l.must(l.SetEligible(l.Context(), n.ID, true))
+	l.eventually("it is open again", func() bool { n := seen(); return n.Ready() })
 }
