@@ -77,7 +77,11 @@ func showCluster(c *cli.Context) error {
 			t.row("autoscaler", silenceOf(k)+": see that muster-autoscaler runs")
 		}
 		if f := k.Failure; f != nil {
-			t.row("provider fails", fmt.Sprintf("%s (%s, %s), asked again at %s", f.Message, f.Kind, count(f.Tries, "time"), clock(f.Until)))
+			what := "provider fails"
+			if f.Kind == muster.FailSetup {
+				what = "set-ups fail"
+			}
+			t.row(what, fmt.Sprintf("%s (%s, %s), tried again at %s", f.Message, f.Kind, count(f.Tries, "time"), clock(f.Until)))
 		}
 		t.row("scaling", scaleOf(k))
 		if k.Drill != nil {
