@@ -116,7 +116,12 @@ func (h *NodeHealth) Hear(r *NodeReport, now time.Time) (changed bool, news stri
 		if before != HealthUnusable {
 			h.Failures++
 		}
+		if h.Failures == Quarantine && before != HealthUnusable {
+			return true, fmt.Sprintf("is in quarantine, as it has become unusable %s in a row: %s", Counted(h.Failures, "time"), r.Reason)
+		}
 		return true, "is unusable: " + r.Reason
+	case r.State == HealthReady && h.Failures >= Quarantine:
+		return true, "is well again, and stays in quarantine"
 	case r.State == HealthReady:
 		return true, "is ready"
 	case before == HealthPreparing:
@@ -191,15 +196,22 @@ func (h *NodeHealth) Change(c NodeChange, setUp bool, by string, now time.Time) 
 	return "takes runs again"
 }
 
-// Again adds a node that could not be made ready to those before it in a row.
-func (f *BuyFailure) Again(h *NodeHealth, now time.Time) *BuyFailure {
-	next := BuyFailure{Kind: FailSetup, Since: now, Tries: 1}
-	if f != nil && f.Kind == FailSetup {
+// Again adds a node that cannot be used to those before it in a row, once.
+func (f *BuyFailure) Again(kind FailureKind, n NodeRecord, reason string, now time.Time) *BuyFailure {
+	next := BuyFailure{Kind: kind, Since: now, Tries: 1, Node: n.ID}
+	if f != nil && f.Kind == kind {
+		if f.Node == n.ID {
+			return f
+		}
 		next.Since, next.Tries = f.Since, f.Tries+1
 	}
-	next.Message = "node " + h.Name + " could not be made ready: " + h.Reason
+	what := "could not be made ready"
+	if kind == FailUnfit {
+		what = "could not be used"
+	}
+	next.Message = fmt.Sprintf("node %s %s: %s", n.Name, what, reason)
 	if next.Tries > 1 {
-		next.Message = Counted(next.Tries, "node") + " in a row could not be made ready, at last " + h.Name + ": " + h.Reason
+		next.Message = fmt.Sprintf("%s in a row %s, at last %s: %s", Counted(next.Tries, "node"), what, n.Name, reason)
 	}
 	next.Until = now.Add(min(time.Hour, 30*time.Second<<min(next.Tries, 10)))
 	return &next

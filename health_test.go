@@ -29,8 +29,8 @@ func TestHear(t *testing.T) {
 		{1, NodeReport{Boot: "c", Generation: "g", State: HealthReady}, "is ready", 1, ""},
 		{1, NodeReport{Boot: "c", Generation: "g", State: HealthUnusable, Reason: "b"}, "is unusable: b", 2, "b"},
 		{1, NodeReport{Boot: "c", Generation: "g", State: HealthReady}, "is ready", 2, ""},
-		{1, NodeReport{Boot: "c", Generation: "g", State: HealthUnusable, Reason: "c"}, "is unusable: c", 3, "in quarantine, it has become unusable 3 times in a row: c"},
-		{1, NodeReport{Boot: "d", Generation: "g", State: HealthReady}, "is ready", 3, "in quarantine, it has become unusable 3 times in a row: c"},
+		{1, NodeReport{Boot: "c", Generation: "g", State: HealthUnusable, Reason: "c"}, "is in quarantine, as it has become unusable 3 times in a row: c", 3, "in quarantine, it has become unusable 3 times in a row: c"},
+		{1, NodeReport{Boot: "d", Generation: "g", State: HealthReady}, "is well again, and stays in quarantine", 3, "in quarantine, it has become unusable 3 times in a row: c"},
 		{calm + 1, NodeReport{Boot: "d", Generation: "g", State: HealthReady}, "", 3, "in quarantine, it has become unusable 3 times in a row: c"},
 		{1, NodeReport{Boot: "d", Generation: "h", State: HealthReady}, "is ready", 0, ""},
 	} {
@@ -55,6 +55,21 @@ func TestGeneration(t *testing.T) {
 	c.Setup.AsRoot = true
 	if second == first || c.Generation() == second {
 		t.Error("a secret or a change of the set-up leaves it as it was")
+	}
+}
+
+// TestAgain holds that nodes which cannot be used are counted in a row, each once.
+func TestAgain(t *testing.T) {
+	var f *BuyFailure
+	for i, step := range []struct {
+		kind  FailureKind
+		node  string
+		tries int
+	}{{FailSetup, "a", 1}, {FailSetup, "a", 1}, {FailSetup, "b", 2}, {FailUnfit, "c", 1}, {FailUnfit, "d", 2}} {
+		f = f.Again(step.kind, NodeRecord{ID: step.node, Name: step.node}, "why", noon)
+		if f.Kind != step.kind || f.Tries != step.tries || !f.OfNodes() || !f.Until.After(noon) {
+			t.Errorf("step %d: %+v", i, f)
+		}
 	}
 }
 

@@ -77,7 +77,8 @@ type Fleet interface {
 	TakeNodes(ctx context.Context, cluster string, ids []string, at time.Time) error
 	// ForgetHealth removes what is known of nodes that Nomad does not list any more.
 	ForgetHealth(ctx context.Context, ids []string) error
-	// KeepUnready remembers that nodes which were wanted did not join.
+	// KeepUnready remembers that nodes which were wanted did not join, or cannot be
+	// used.
 	KeepUnready(ctx context.Context, cluster string, f *BuyFailure) error
 	// DropCluster forgets a cluster that is being deleted and has no node left.
 	DropCluster(ctx context.Context, cluster string) error

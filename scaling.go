@@ -97,6 +97,14 @@ type BuyFailure struct {
 	Since   time.Time   `json:"since"`
 	Tries   int         `json:"tries"`
 	Until   time.Time   `json:"until"` // it is not asked again before
+
+	Node string `json:"node,omitempty" doc:"The last that could not be used, by id."`
+}
+
+// OfNodes reports whether nodes come, and cannot be used: no more are bought for a
+// while.
+func (f *BuyFailure) OfNodes() bool {
+	return f != nil && (f.Kind == FailSetup || f.Kind == FailUnfit)
 }
 
 // FailureKind is the kind of a BuyFailure.
@@ -108,6 +116,7 @@ const (
 	FailQuota    FailureKind = "quota"    // we may not have more
 	FailStart    FailureKind = "start"    // a machine did not become a ready node in time
 	FailSetup    FailureKind = "set-up"   // the nodes that came could not be made ready
+	FailUnfit    FailureKind = "unfit"    // the nodes that came are not what their cluster wants
 	FailOther    FailureKind = "other"
 )
 

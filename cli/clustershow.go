@@ -78,8 +78,8 @@ func showCluster(c *cli.Context) error {
 		}
 		if f := k.Failure; f != nil {
 			what := "provider fails"
-			if f.Kind == muster.FailSetup {
-				what = "set-ups fail"
+			if f.OfNodes() {
+				what = "its nodes fail"
 			}
 			t.row(what, fmt.Sprintf("%s (%s, %s), tried again at %s", f.Message, f.Kind, count(f.Tries, "time"), clock(f.Until)))
 		}

@@ -54,13 +54,27 @@ func reference(app *cli.App) string {
 			describe(&text, "muster "+noun.Name, noun)
 		}
 		for _, verb := range noun.Subcommands {
-			if !verb.Hidden {
-				fmt.Fprintf(&text, "\n### muster %s %s\n\n%s.\n", noun.Name, verb.Name, sentence(verb.Usage))
-				describe(&text, "muster "+noun.Name+" "+verb.Name, verb)
-			}
+			section(&text, "muster "+noun.Name, verb)
 		}
 	}
 	return text.String()
+}
+
+// section tells of a verb, and of those below it.
+func section(text *strings.Builder, above string, verb *cli.Command) {
+	if verb.Hidden {
+		return
+	}
+	line := above + " " + verb.Name
+	fmt.Fprintf(text, "\n### %s\n\n%s.\n", line, sentence(verb.Usage))
+	if len(verb.Subcommands) == 0 {
+		describe(text, line, verb)
+	}
+	for _, below := range verb.Subcommands {
+		if below.Name != "help" {
+			section(text, line, below)
+		}
+	}
 }
 
 // sentence begins with a capital letter.

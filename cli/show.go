@@ -73,6 +73,18 @@ func showRun(c *cli.Context) error {
 	})
 }
 
+// clusterOf says where a run goes, and where it is if that is another.
+func clusterOf(v *muster.RunView) string {
+	text := v.Cluster
+	if len(v.Spec.Alternatives) > 0 {
+		text += ", else " + strings.Join(v.Spec.Alternatives, ", ")
+	}
+	if n := len(v.Attempts); n > 0 && v.Attempts[n-1].Cluster != "" && v.Attempts[n-1].Cluster != v.Cluster {
+		text += "; its last attempt is on " + v.Attempts[n-1].Cluster
+	}
+	return text
+}
+
 // drawHead writes what a run is and how it stands; gone says that its parent is
 // deleted.
 func drawHead(t *table, v *muster.RunView, gone string) {
@@ -82,7 +94,7 @@ func drawHead(t *table, v *muster.RunView, gone string) {
 	}
 	t.row("workspace", v.Workspace)
 	t.row("experiment", v.Experiment)
-	t.row("cluster", v.Cluster)
+	t.row("cluster", clusterOf(v))
 	t.row("submitted", v.CreatedAt.Local().Format("2006-01-02 15:04:05 MST"))
 	if v.Parent != "" {
 		t.row("parent", v.Parent+gone)

@@ -27,6 +27,9 @@ func TestAlternatives(t *testing.T) {
 	if a := v.Attempts[len(v.Attempts)-1]; a.Cluster != "dear" || a.Tier != muster.TierDedicated {
 		t.Errorf("it ran on cluster %s (%s)", a.Cluster, a.Tier)
 	}
+	if show := p.muster("run", "show", name); !strings.Contains(show, "cheap, else dear; its last attempt is on dear") {
+		t.Errorf("where it ran is not shown:\n%s", show)
+	}
 	if show := p.muster("cluster", "show", "cheap"); !strings.Contains(show, "there are none left today") {
 		t.Errorf("the provider's words are not shown:\n%s", show)
 	}

@@ -51,7 +51,7 @@ func scanCluster(row scanner) (*muster.Cluster, error) {
 	c := &muster.Cluster{}
 	err := row.Scan(&c.Name, &c.Version, &c.NodePool, &c.Provider, &c.Region, &c.Tier, jsonCol{&c.ClusterSettings}, &c.Paused, &c.Deleting, timeCol{&c.CreatedAt}, jsonCol{&c.Wanted}, jsonCol{&c.Failure},
 		jsonCol{&c.Unready}, &c.SecretsVersion, jsonCol{&c.Drill}, timeCol{&c.ReportedAt})
-	if f := c.Unready; c.Failure == nil && f != nil && (f.Tries > 1 || f.Kind != muster.FailSetup) && f.Until.After(time.Now()) {
+	if f := c.Unready; c.Failure == nil && f != nil && (f.Tries > 1 || !f.OfNodes()) && f.Until.After(time.Now()) {
 		c.Failure = f
 	}
 	return c, err
@@ -105,7 +105,7 @@ func (s *Store) UpdateCluster(ctx context.Context, name string, change muster.Cl
 			}
 		}
 		c.Version++
-		if change.Setup != nil || change.Health != nil || change.Size != nil { // nodes may be made ready by now
+		if change.Setup != nil || change.Health != nil || change.Size != nil || change.OS != nil { // nodes may be made ready by now
 			if _, err := t.exec(ctx, `UPDATE clusters SET unready = '' WHERE name = ?`, name); err != nil {
 				return err
 			}

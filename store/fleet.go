@@ -210,13 +210,13 @@ func (g *ledger) Publish(ctx context.Context, cluster string, w muster.Wanted, l
 	})
 }
 
-// KeepUnready remembers that nodes which were wanted did not join.
+// KeepUnready remembers that nodes which were wanted did not join, or cannot be used.
 func (g *ledger) KeepUnready(ctx context.Context, cluster string, f *muster.BuyFailure) error {
 	return g.lead(ctx, "keep unready", func(t *tx) error {
 		if _, err := t.exec(ctx, `UPDATE clusters SET unready = ? WHERE name = ?`, toJSON(f), cluster); err != nil {
 			return err
 		}
-		return t.clusterEvent(ctx, cluster, muster.Event{Kind: muster.EventCluster, Message: "nodes do not come: " + f.Message, Actor: scheduler})
+		return t.clusterEvent(ctx, cluster, muster.Event{Kind: muster.EventCluster, Message: "it has not the nodes that it wants: " + f.Message, Actor: scheduler})
 	})
 }
 

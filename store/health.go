@@ -103,9 +103,12 @@ func (t *tx) countSetups(ctx context.Context, c *muster.Cluster, h *muster.NodeH
 	failure := c.Unready
 	switch h.State {
 	case muster.HealthReady:
+		if failure.OfNodes() && failure.Kind != muster.FailSetup {
+			return nil // that it is ready does not make it what its cluster wants
+		}
 		failure = nil
 	case muster.HealthUnusable:
-		failure = failure.Again(h, t.now)
+		failure = failure.Again(muster.FailSetup, muster.NodeRecord{ID: h.NodeID, Name: h.Name}, h.Reason, t.now)
 	}
 	if failure == c.Unready {
 		return nil

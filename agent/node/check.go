@@ -24,6 +24,9 @@ type reading struct {
 // check makes the checks, one after the other, and returns what is wrong by the
 // first that is not well.
 func (a *agent) check(ctx context.Context, o *muster.NodeOrders) (failure string) {
+	if _, err := host.FindAccount(o.Readying.User); err != nil {
+		return "runs cannot be started: " + err.Error()
+	}
 	h := &o.Readying.Health
 	if failure = a.checkDisk(h.DiskMiB); failure != "" {
 		return failure

@@ -36,6 +36,12 @@ func TestOwnCheck(t *testing.T) {
 		f.until(muster.HealthUnusable, "check slow: it took longer than 200ms")
 		f.do(func() { f.orders.Readying.Health.Checks = nil })
 		f.until(muster.HealthReady, "")
+		if as.uid == 0 {
+			f.do(func() { f.orders.Readying.User = "nosuchuser" })
+			f.until(muster.HealthUnusable, `runs cannot be started: there is no user "nosuchuser" on this node`)
+			f.do(func() { f.orders.Readying.User = "" })
+			f.until(muster.HealthReady, "")
+		}
 		if left := f.living(); left != nil {
 			t.Errorf("processes of a check are left: %v", left)
 		}

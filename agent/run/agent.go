@@ -96,6 +96,10 @@ func (a *agent) run() int {
 			end(err)
 		}
 	}()
+	if a.config.restarted() {
+		a.log.Error("an agent of this allocation was here before: its node was restarted")
+		return muster.ExitRefused
+	}
 	if err := a.claim(work); err != nil {
 		a.log.Error("claim", "launch", a.config.launch, "error", err)
 		if client.Temporary(err) || work.Err() != nil {

@@ -456,3 +456,18 @@ func TestOutOfMemory(t *testing.T) {
 	}
 	p.gone(as)
 }
+
+// TestStartedAgain holds that an agent which Nomad starts a second time in one
+// allocation, as after a loss of all of a machine's processes, does not begin the
+// run anew and makes no failure of it.
+func TestStartedAgain(t *testing.T) {
+	p := newPlatform(t, muster.Spec{Command: "echo begun; sleep 600"})
+	as := users(t)[0]
+	a := p.start(as)
+	p.begun()
+	must(t, a.Process.Kill())
+	a.exit()
+	if code := p.start(as).exit(); code != muster.ExitRefused || p.last().Result != nil {
+		t.Errorf("exit code %d, result %+v", code, p.last().Result)
+	}
+}

@@ -42,6 +42,14 @@ func (f *folder) path(parts ...string) string {
 	return filepath.Join(append([]string{f.view}, parts...)...)
 }
 
+// restarted reports whether an agent of the same allocation has begun before: the
+// folder is made by whoever has won the claim.
+func (c *config) restarted() bool {
+	runs, name := c.runs()
+	_, err := os.Lstat(filepath.Join(runs, name))
+	return err == nil
+}
+
 // makeFolder makes a run's folder, and locks it for as long as the agent lives.
 func makeFolder(c *config, user host.Account) (*folder, error) {
 	runs, name := c.runs()

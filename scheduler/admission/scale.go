@@ -62,7 +62,7 @@ func (c *cluster) offer() muster.Resources {
 func newPlan(c *cluster) *plan {
 	p := &plan{cluster: c, used: map[string]bool{}}
 	for _, n := range c.nodes {
-		if (n.Held || n.Unfit) && !n.Leaving {
+		if (n.Held || n.Unfit || n.Evicting) && !n.Leaving {
 			p.held++
 			continue
 		}
@@ -82,7 +82,7 @@ func newPlan(c *cluster) *plan {
 // decide says how many nodes the cluster shall have.
 func (p *plan) decide() {
 	nodes := max(len(p.nodes), min(p.in.Scale.Min, p.in.Scale.Max-p.held))
-	if p.in.Paused || p.setupsFail() {
+	if p.in.Paused || p.nodesFail() {
 		nodes = p.here
 	}
 	s := muster.Scale{Cluster: p.in.Name, Nodes: nodes + p.held, More: len(p.nodes) - p.here, Reason: p.reason(nodes), Spare: p.spare(nodes)}
@@ -90,10 +90,10 @@ func (p *plan) decide() {
 	p.out.Scales = append(p.out.Scales, s)
 }
 
-// setupsFail reports whether the nodes that came could not be made ready: no more
-// are bought for a while.
-func (p *plan) setupsFail() bool {
-	return p.in.Scale.Failure != nil && p.in.Scale.Failure.Kind == muster.FailSetup
+// nodesFail reports whether the nodes that came cannot be used: no more are bought
+// for a while.
+func (p *plan) nodesFail() bool {
+	return p.in.Scale.Failure.OfNodes()
 }
 
 // over lists nodes in use from which runs are to go, as many as there are above
@@ -162,7 +162,7 @@ func (p *plan) serve(u unmet) served {
 func (p *plan) tell(reason *muster.WaitReason, more int) {
 	if f := p.in.Scale.Failure; f != nil && more > 0 {
 		why := "its provider gives none"
-		if p.setupsFail() {
+		if p.nodesFail() {
 			why = "none is bought"
 		}
 		*reason = muster.WaitReason{Code: muster.WaitProvider, Until: f.Until,
@@ -187,7 +187,7 @@ func (p *plan) reason(nodes int) string {
 	switch {
 	case p.in.Paused:
 		return "the cluster is paused"
-	case p.setupsFail():
+	case p.nodesFail():
 		return fmt.Sprintf("no more before %s UTC: %s", p.in.Scale.Failure.Until.UTC().Format("15:04:05"), p.in.Scale.Failure.Message)
 	case p.full != "":
 		return p.full

@@ -36,6 +36,8 @@ func TestScale(t *testing.T) {
 	coming.Ready, coming.Coming = false, true
 	leaving := idle("leaving", time.Hour)
 	leaving.Ready, leaving.Leaving = false, true
+	evicting := idle("evicting", time.Hour)
+	evicting.Ready, evicting.Evicting = false, true
 	run := func(n int) muster.Waiting { return muster.Waiting{Groups: whole(n)} }
 	failing := growing(0, 4, nil, run(1))
 	failing.Clusters[0].Scale.Failure = &muster.BuyFailure{Kind: muster.FailQuota, Message: "none left"}
@@ -68,6 +70,7 @@ func TestScale(t *testing.T) {
 		"idle for long enough":           {growing(0, 4, []muster.NodeSnapshot{idle("a", time.Minute), idle("b", 59*time.Second)}), 2, []string{"a"}, ""},
 		"over its max at once":           {growing(0, 1, []muster.NodeSnapshot{idle("a", time.Second), idle("b", 2*time.Second)}), 2, []string{"b"}, ""},
 		"one that leaves does not count": {growing(0, 4, []muster.NodeSnapshot{leaving}, run(1)), 1, nil, "-1 scaling"},
+		"beside one that is taken soon":  {growing(0, 4, []muster.NodeSnapshot{evicting}, run(1)), 2, nil, "-1 scaling"},
 		"its provider fails":             {failing, 1, nil, "-1 provider"},
 		"set-ups fail":                   {unready, 1, nil, "-1 provider"},
 		"paused":                         {paused, 1, nil, "-1 paused"},

@@ -113,8 +113,10 @@ func Snapshot(s *muster.Sight, b *muster.Backlog, sizes muster.Sizes, now time.T
 			total[n.ID] = total[n.ID].Sub(muster.NodeAgentNeed)
 		}
 	}
+	at := map[string]bool{} // nodes that an instance is at work on
 	for _, l := range b.Live {
 		for _, in := range l.Instances {
+			at[in.NodeID] = at[in.NodeID] || !in.ClaimedAt.IsZero() && in.Result == nil
 			key := fmt.Sprint(l.ChildID, " ", in.Group, " ", in.GroupIndex)
 			if _, was := seen[key]; l.ChildID != "" && was {
 				if in.Result == nil {
@@ -143,6 +145,9 @@ func Snapshot(s *muster.Sight, b *muster.Backlog, sizes muster.Sizes, now time.T
 			if n.Pool == c.NodePool {
 				one := nodeSnapshot(n, c, cs.Scale, b, now)
 				one.Used, one.Foreign, one.Ending = used[n.ID], foreign[n.ID], ending[n.ID]
+				if one.Preparing && one.Ready && at[n.ID] && c.Setup != nil { // another set-up waits for their end: who came now would, too
+					one.Ready, one.Unfit = false, cs.Scale != nil
+				}
 				cs.Nodes = append(cs.Nodes, one)
 			}
 		}
@@ -172,15 +177,16 @@ func nodeSnapshot(n muster.SeenNode, c *muster.Cluster, scale *muster.ScaleSnaps
 		}
 	}
 	if scale != nil {
-		one.Leaving, one.IdleSince = kept.Leave == muster.LeaveGoing || !kept.EvictAt.IsZero() || kept.Fate != muster.FateHere, kept.IdleSince
+		one.Leaving, one.IdleSince = kept.Leave == muster.LeaveGoing || kept.Fate != muster.FateHere, kept.IdleSince
+		one.Evicting = !kept.EvictAt.IsZero() && !one.Leaving
 		one.Lacks = cmp.Or(one.Lacks, one.Size.Lacks(scale.Offer))
 		one.Size.Cores = min(one.Size.Cores, cmp.Or(scale.Offer.Cores, one.Size.Cores)) // of a part of a machine Nomad tells all of the machine's
 	}
-	if kept.Leave == muster.LeaveMarked && !one.Leaving && n.Status == "ready" && one.Lacks == "" { // it is put back
+	if kept.Leave == muster.LeaveMarked && !one.Leaving && n.Status == "ready" && !one.Evicting && one.Lacks == "" { // it is put back
 		one.Ready, one.Coming = false, true
 	}
 	one.Unfit = c.Provider.Elastic() && n.Status == "ready" && one.Lacks != ""
-	one.Ready = one.Ready && !one.Leaving && one.Lacks == ""
+	one.Ready = one.Ready && !one.Leaving && !one.Evicting && one.Lacks == ""
 	return one
 }
 

@@ -34,6 +34,21 @@ func TestUnwellNodes(t *testing.T) {
 	}
 }
 
+// TestSetUpAnew holds that no run is placed behind those whose end a changed
+// set-up waits for, and that runs may share a node on which none is at work yet.
+func TestSetUpAnew(t *testing.T) {
+	s := &muster.Sight{Nodes: []muster.SeenNode{{ID: "n", Name: "n", Pool: "pool", Status: "ready", Eligible: true}}}
+	c := &muster.Cluster{Name: "c", NodePool: "pool", ClusterSettings: muster.ClusterSettings{Setup: &muster.Setup{Command: "true"}}}
+	l := &muster.Launch{ChildID: "child", Groups: []muster.Group{{Name: "main", Count: 1}}, Each: []muster.Resources{{}}, Instances: []muster.Instance{{Group: "main", NodeID: "n"}}}
+	b := &muster.Backlog{Clusters: []*muster.Cluster{c}, Live: []*muster.Launch{l}, Health: map[string]muster.NodeHealth{"n": {NodeID: "n", Alloc: "a", State: muster.HealthPreparing}}}
+	for _, claimed := range []time.Time{{}, time.Now()} {
+		l.Instances[0].ClaimedAt = claimed
+		if n := controller.Snapshot(s, b, nil, time.Now()).Clusters[0].Nodes[0]; n.Ready != claimed.IsZero() {
+			t.Errorf("claimed at %s: %+v", claimed, n)
+		}
+	}
+}
+
 // TestRoomOfWhatHasEnded holds that the room of an instance whose command has ended
 // is known to be free in a moment, and that of one that goes on is not.
 func TestRoomOfWhatHasEnded(t *testing.T) {

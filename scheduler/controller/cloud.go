@@ -99,7 +99,7 @@ func (f *fleet) miss(ctx context.Context) error {
 		return nil
 	case f.scale.More == 0 && f.up() >= f.cluster.Min: // nobody waits for them
 		return nil
-	case f.cluster.Failure != nil && f.cluster.Failure.Kind == muster.FailSetup: // no more are bought
+	case f.cluster.Failure.OfNodes(): // no more are bought
 		return nil
 	}
 	f.short[f.cluster.Name] = f.now // the next have as long

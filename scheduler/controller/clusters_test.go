@@ -215,6 +215,9 @@ func TestTooSmall(t *testing.T) {
 			if n, w := l.kept(); n.Leave != muster.LeaveGoing || w.Nodes != 0 || n.Reason != "it cannot take runs: it has 400 MiB memory for runs, and its size promises 512" {
 				t.Errorf("after 65 s: %+v", n)
 			}
+			if f := l.ledger.cluster.Failure; f == nil || f.Kind != muster.FailUnfit || f.Message != "node node could not be used: it has 400 MiB memory for runs, and its size promises 512" {
+				t.Errorf("that it cannot be used is not counted: %+v", f)
+			}
 		})
 	})
 }

@@ -21,6 +21,9 @@ func (k *Controller) launch(ctx context.Context, ledger muster.Ledger) (time.Dur
 	if err != nil || len(reserved) == 0 {
 		return 0, err
 	}
+	if err := k.closeGone(ctx, ledger); err != nil {
+		return 0, err
+	}
 	var g errgroup.Group
 	g.SetLimit(dispatchers)
 	for _, x := range reserved {
@@ -28,6 +31,24 @@ func (k *Controller) launch(ctx context.Context, ledger muster.Ledger) (time.Dur
 	}
 	defer k.ring("look", "track")
 	return 0, g.Wait()
+}
+
+// closeGone keeps Nomad from placing anything on a node whose machine does not
+// exist any more: it lists that as ready until its heartbeat is missed.
+func (k *Controller) closeGone(ctx context.Context, ledger muster.Ledger) error {
+	seen := k.sight.Load()
+	kept, err := ledger.ListRecords(ctx)
+	if err != nil || seen == nil {
+		return err
+	}
+	for _, n := range seen.Nodes {
+		if n.Eligible && kept[n.ID].Fate != muster.FateHere {
+			if err := k.setEligible(ctx, n.ID, false); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // dispatch launches one execution, or gives it up.

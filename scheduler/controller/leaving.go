@@ -47,7 +47,7 @@ func (f *fleet) step(ctx context.Context, n *muster.NodeSnapshot) (muster.NodeRe
 	after := before
 	after.ID, after.Cluster, after.Name = n.ID, f.cluster.Name, n.Name
 	after.IdleSince = since(n.Empty() && !n.Preparing, before.IdleSince, f.now)
-	if !n.Leaving {
+	if !n.Leaving && !n.Evicting {
 		after.AwaySince = since(!n.Ready && !n.Coming, before.AwaySince, f.now)
 	}
 	waited, keeps := f.now.Sub(before.LeaveAt), f.keeps(n)
@@ -87,14 +87,15 @@ func since(holds bool, before, now time.Time) time.Time {
 	return before
 }
 
-// vanished reports whether Nomad is to forget a node: it is away, its provider
-// has it no more, and the launches that were on it have been told.
+// vanished reports whether Nomad is to forget a node: its provider has it no more,
+// and the launches that were on it have been told. Nomad may call it ready for
+// minutes.
 func (f *fleet) vanished(n *muster.NodeSnapshot) bool {
 	kept := f.kept[n.ID]
-	if !f.down(n.ID) || f.report.Machines == nil || f.launches[n.ID] {
+	if f.report.Machines == nil || f.launches[n.ID] {
 		return false
 	}
-	return kept.Fate != muster.FateHere || !f.report.Lists(n.Name) && !kept.AwaySince.IsZero() && f.now.Sub(kept.AwaySince) > usableAgain
+	return kept.Fate != muster.FateHere || f.down(n.ID) && !f.report.Lists(n.Name) && !kept.AwaySince.IsZero() && f.now.Sub(kept.AwaySince) > usableAgain
 }
 
 // stays reports whether a node is in nobody's hands that may take it.
@@ -134,6 +135,9 @@ func (f *fleet) leave(ctx context.Context) (leaving []muster.NodeRecord, err err
 			marked = append(marked, r)
 		}
 	}
+	if err := f.countUnfit(ctx, marked); err != nil {
+		return nil, err
+	}
 	if marked = f.closeOthers(marked); len(marked) == 0 {
 		return nil, nil
 	}
@@ -163,6 +167,24 @@ func (f *fleet) leave(ctx context.Context) (leaving []muster.NodeRecord, err err
 		r.Leave, r.LeaveAt, r.Reason = muster.LeaveNot, time.Time{}, "a run was placed on it"
 	}
 	return leaving, errors.Join(append(errs, f.ledger.KeepNodes(ctx, back))...)
+}
+
+// countUnfit remembers nodes that go because they are not what their cluster wants:
+// where that happens again and again, more are bought only after a while. What an
+// agent says of its node was counted when it was said.
+func (f *fleet) countUnfit(ctx context.Context, marked []muster.NodeRecord) error {
+	for _, r := range marked {
+		i := slices.IndexFunc(f.nodes, func(n muster.NodeSnapshot) bool { return n.ID == r.ID })
+		if n := &f.nodes[i]; n.Lacks == "" || f.health[r.ID].Unfit() != "" {
+			continue
+		} else if next := f.cluster.Unready.Again(muster.FailUnfit, r, n.Lacks, f.now); next != f.cluster.Unready {
+			f.cluster.Unready = next
+			if err := f.ledger.KeepUnready(ctx, f.cluster.Name, next); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // free closes a node that is marked, and reports whether it is empty for good: an
