@@ -180,11 +180,26 @@ x-muster: {grace: 10, checkpoint_command: "echo saved for $MUSTER_RUN_NAME > $MU
 	}
 }
 
-// killMachine kills a Nomad client that the autoscaler has started, where there is
-// one: it vanishes without a word.
-func (p *platform) killMachine() {
+// TestVanish kills the Nomad client of a run's node, and holds that this is one
+// eviction: nothing is placed any more on a machine that does not exist, though
+// Nomad still calls its node ready.
+func TestVanish(t *testing.T) {
+	p := elastic(t)
+	p.muster("cluster", "create", "--provider", "local", "--size", "local.small", "--tier", "low_priority", "--max", "2", "gone")
+	name := p.submit("command: sleep 600\ncompute: gone\n"+tiny, "--name", "survivor")
+	p.running(name)
+	p.killMachine("gone")
+	p.until(name, "the run to begin again", func(v view) bool { return len(v.Attempts) > 1 && v.State == muster.RunRunning })
+	if v := p.show(name); len(v.Attempts) != 2 || v.Attempts[0].Outcome != muster.OutcomeEvicted {
+		t.Errorf("one machine is gone, and there are %d attempts:\n%s", len(v.Attempts), p.events(name))
+	}
+}
+
+// killMachine kills a Nomad client that the autoscaler has started for a cluster,
+// where there is one: it vanishes without a word.
+func (p *platform) killMachine(cluster string) {
 	p.t.Helper()
-	notes, _ := filepath.Glob(filepath.Join(p.DataDir, "autoscaler", "storm", "*", "process.json"))
+	notes, _ := filepath.Glob(filepath.Join(p.DataDir, "autoscaler", cluster, "*", "process.json"))
 	for _, note := range notes {
 		var process struct{ Pid int }
 		text, err := os.ReadFile(note)
@@ -266,7 +281,8 @@ func TestStorm(t *testing.T) {
 	kill := func(part string) func() { return func() { _ = syscall.Kill(p.Pid(part), syscall.SIGKILL) } } // it is started again
 	agent := func() { p.killOne("muster-agent\x00node", "NOMAD_META_muster_cluster=storm") }
 	plugin := func() { p.killOne("autoscaler/", "PLUGIN_MIN_PORT") }
-	kills := []func(){kill(dev.Server), kill(dev.Autoscaler), p.killMachine, agent, plugin, kill(dev.Server), p.killMachine, kill(dev.Autoscaler), agent, kill(dev.Server)}
+	machine := func() { p.killMachine("storm") }
+	kills := []func(){kill(dev.Server), kill(dev.Autoscaler), machine, agent, plugin, kill(dev.Server), machine, kill(dev.Autoscaler), agent, kill(dev.Server)}
 	for i := range stormSize {
 		switch n := random.IntN(10); {
 		case n < 6 || len(names) == 0:
