@@ -23,9 +23,9 @@ func clusterCommand() *cli.Command {
 			&cli.StringFlag{Name: "provider", Usage: "where its nodes come from, a `PROVIDER`: none (they just exist), local, aws-asg, azure-vmss or gce-mig", Value: string(muster.ProviderNone)},
 			&cli.StringSliceFlag{Name: "group", Usage: "what the provider calls its nodes, `KEY=VALUE` such as aws_asg_name=gpu; may be given again"},
 			&cli.StringFlag{Name: "tier", Usage: "`TIER`: dedicated or low_priority", Value: string(muster.TierDedicated)})},
-		{Name: "update", Usage: "change a cluster, which goes on meanwhile", ArgsUsage: "NAME", Action: updateCluster, Flags: append(settingsFlags(),
+		{Name: "update", Usage: "change a cluster, which goes on meanwhile", ArgsUsage: "NAME", Action: updateCluster, Flags: append(changedFlags(),
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "`FILE` with its settings, as for create; flags go first"})},
-		{Name: "resize", Usage: "set how many nodes a cluster has: the least and the most", ArgsUsage: "NAME --min 0 --max 8", Action: updateCluster, Flags: settingsFlags()[1:3]},
+		{Name: "resize", Usage: "set how many nodes a cluster has: the least and the most", ArgsUsage: "NAME --min 0 --max 8", Action: updateCluster, Flags: changedFlags()[1:3]},
 		{Name: "pause", Usage: "start no more runs on a cluster, and leave its nodes as they are", ArgsUsage: "NAME", Action: pauseCluster(true)},
 		{Name: "resume", Usage: "go on with a cluster that is paused", ArgsUsage: "NAME", Action: pauseCluster(false)},
 		{Name: "delete", Usage: "delete clusters whose runs have all ended; the nodes of elastic ones leave first", ArgsUsage: "NAME [NAME…]", Action: deleteClusters(), Flags: []cli.Flag{yesFlag()}},
@@ -46,13 +46,32 @@ func settingsFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "size", Usage: "`SIZE` of its nodes; muster size list shows what there is"},
 		&cli.IntFlag{Name: "min", Usage: "`NODES` that stay, whatever happens"},
-		&cli.IntFlag{Name: "max", Usage: "`NODES` that there are at the most"},
+		&cli.IntFlag{Name: "max", Usage: "`NODES` that there are at the most", DefaultText: "1, or min"},
 		&cli.DurationFlag{Name: "idle", Usage: "`TIME` that a node is idle before it leaves", Value: time.Duration(muster.DefaultIdle)},
 		&cli.StringFlag{Name: "on-shrink", Usage: "what happens to runs when its max becomes less than its nodes, a `WORD`: wait (they go on), requeue or terminate", Value: string(muster.ShrinkWait)},
 		&cli.StringFlag{Name: "os", Usage: "operating `SYSTEM` that its nodes must have, such as ubuntu (default: any)"},
 		&cli.StringFlag{Name: "run-as", Usage: "`USER` of its nodes whose rights runs have (default: the server's --run-as)"},
 		&cli.StringSliceFlag{Name: "allow", Usage: "`WORKSPACE` that may use it; may be given again, and '' is all (default: all)"},
 	}
+}
+
+// changedFlags are the same where what is not set stays as it is.
+func changedFlags() []cli.Flag {
+	flags := settingsFlags()
+	for _, f := range flags {
+		switch f := f.(type) {
+		case *cli.IntFlag:
+			f.DefaultText = "as it is"
+		case *cli.StringFlag:
+			f.DefaultText = "as it is"
+			f.Usage, _, _ = strings.Cut(f.Usage, " (default:")
+		case *cli.StringSliceFlag:
+			f.Usage, _, _ = strings.Cut(f.Usage, " (default:")
+		case *cli.DurationFlag:
+			f.DefaultText = "as it is"
+		}
+	}
+	return flags
 }
 
 // allowed reads which workspaces may use a cluster; one empty name is all of them.
@@ -140,7 +159,7 @@ func readCluster(c *cli.Context) (*muster.ClusterRequest, error) {
 		return nil, muster.Errorf(muster.CodeInvalid, "muster cluster create wants --node-pool, or --provider").
 			WithCure("nomad node pool list shows the pools, each Nomad has one called default; with --provider local nodes come and go on the autoscaler's machine")
 	}
-	if q.Provider.Elastic() && q.Max == 0 {
+	if q.Provider.Elastic() && q.Max == 0 && !c.IsSet("max") {
 		q.Max = max(1, q.Min)
 	}
 	return q, nil

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -267,6 +268,12 @@ func (d *diagnosis) cluster(k *muster.Cluster) {
 	case !k.SilentSince.IsZero():
 		state, cure = checkWarn, "see that muster-autoscaler runs, and its log; runs of this cluster wait"
 		words += "; its autoscaler was " + silenceOf(k)
+	case k.Failure != nil:
+		state, cure = checkWarn, fmt.Sprintf("muster cluster show %s says more; it is tried again at %s", k.Name, clock(k.Failure.Until))
+		words += ": " + k.Failure.Message
+	case k.Paused:
+		state, cure = checkWarn, "muster cluster resume "+k.Name
+		words += ", and it is paused"
 	case k.Ready == 0 && wants:
 		state, cure = checkWarn, "nomad node status shows the nodes of the pool; runs of this cluster wait"
 	}
@@ -285,7 +292,8 @@ func (d *diagnosis) nodes(ctx context.Context, api *client.Client) {
 			continue // as it shall
 		}
 		if !n.Ready() {
-			d.add("node "+n.Name, checkWarn, "nomad node status "+n.ID, "%s: Nomad says %s", n.State, n.Status)
+			why := cmp.Or(n.Reason, "Nomad says "+n.Status)
+			d.add("node "+n.Name, checkWarn, "muster node show "+n.Name+"; nomad node status "+n.ID, "%s: %s", n.State, why)
 		}
 		for _, note := range n.Notes {
 			d.add("node "+n.Name, checkWarn, "", "%s", note)

@@ -138,6 +138,9 @@ func (p *plan) serve(u unmet) served {
 	}
 	if more > 0 && len(p.nodes)+p.held+more > p.in.Scale.Max {
 		p.full = fmt.Sprintf("%d more would be needed, and its max is %d", more, p.in.Scale.Max)
+		if u.wait != untold {
+			p.out.Waits[u.wait].Reason.Message += fmt.Sprintf("; %s more would be needed, and the max of cluster %s is %d", muster.Counted(more, "node"), p.in.Name, p.in.Scale.Max)
+		}
 		return servedNobody
 	}
 	coming, bought := more > 0, []node{}

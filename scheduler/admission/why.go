@@ -16,7 +16,11 @@ func (c *cluster) why(w *muster.Waiting) muster.WaitReason {
 		return muster.WaitReason{Code: muster.WaitProvider, Message: fmt.Sprintf("cluster %s gets no nodes: its size is not in the server's catalogue", c.in.Name)}
 	}
 	if c.ready == 0 {
-		return muster.WaitReason{Code: muster.WaitNodes, Message: fmt.Sprintf("cluster %s has no ready node (%d registered)", c.in.Name, len(c.nodes))}
+		reason := muster.WaitReason{Code: muster.WaitNodes, Message: fmt.Sprintf("cluster %s has no ready node (%d registered)", c.in.Name, len(c.nodes))}
+		if i := slices.IndexFunc(c.nodes, func(n node) bool { return n.Lacks != "" }); i >= 0 {
+			reason.Message += fmt.Sprintf("; node %s: %s", c.nodes[i].Name, c.nodes[i].Lacks)
+		}
+		return reason
 	}
 	if w.Container && !slices.ContainsFunc(c.nodes, func(n node) bool { return n.Ready && n.Engine }) {
 		return muster.WaitReason{Code: muster.WaitNodes, Message: fmt.Sprintf("no node of cluster %s has a container engine that works (%d ready)", c.in.Name, c.ready)}

@@ -75,12 +75,26 @@ func (a *API) checkSettings(c *muster.Cluster) error {
 	if c.Size == "" {
 		return nil
 	}
-	size, err := a.Sizes.Find(c.Size)
-	if err != nil {
-		return muster.Errorf(muster.CodeInvalid, "there is no size %s", c.Size).At("size").WithCure("muster size list shows what there is; muster server --sizes FILE adds to it")
+	var err error
+	c.Size, err = a.size(c.Size)
+	return err
+}
+
+// size returns the catalogue's spelling of a size.
+func (a *API) size(name string) (string, error) {
+	size, err := a.Sizes.Find(name)
+	if err == nil {
+		return size.Name, nil
 	}
-	c.Size = size.Name
-	return nil
+	cure := "muster size list shows what there is; muster server --sizes FILE adds to it"
+	var known []string
+	for _, s := range a.Sizes {
+		known = append(known, s.Name)
+	}
+	if near := muster.Nearest(name, known); near != "" {
+		cure = "did you mean " + near + "? " + cure
+	}
+	return "", muster.Errorf(muster.CodeInvalid, "there is no size %s", name).At("size").WithCure("%s", cure)
 }
 
 // evict chooses nodes by chance, those with runs before the others, and announces
@@ -136,11 +150,11 @@ func (a *API) drill(ctx context.Context, cluster string, q muster.EvictionReques
 // updateCluster changes a cluster.
 func (a *API) updateCluster(ctx context.Context, name string, change muster.ClusterChange) (*muster.Cluster, error) {
 	if change.Size != nil {
-		size, err := a.Sizes.Find(*change.Size)
+		size, err := a.size(*change.Size)
 		if err != nil {
 			return nil, err
 		}
-		change.Size = &size.Name
+		change.Size = &size
 	}
 	return a.Clusters.UpdateCluster(ctx, name, change, origin(ctx))
 }
