@@ -69,10 +69,13 @@ func (c ClusterChange) Apply(k *Cluster) string {
 // set changes a value, and tells of it where it is another.
 func set[T comparable](words *[]string, what string, value, to *T) {
 	if to != nil && *to != *value {
-		*words = append(*words, fmt.Sprintf("%s %v → %v", what, *value, *to))
+		*words = append(*words, fmt.Sprintf("%s %s → %s", what, shown(*value), shown(*to)))
 		*value = *to
 	}
 }
+
+// shown is a value in words; one that is empty is none.
+func shown(v any) string { return cmp.Or(fmt.Sprint(v), "none") }
 
 // replace changes a thing as a whole, or takes it away where the new one is none,
 // and tells of it where it is another.
