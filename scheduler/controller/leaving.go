@@ -95,7 +95,7 @@ func (f *fleet) vanished(n *muster.NodeSnapshot) bool {
 	if f.report.Machines == nil || f.launches[n.ID] {
 		return false
 	}
-	return kept.Fate != muster.FateHere || f.down(n.ID) && !f.report.Lists(n.Name) && !kept.AwaySince.IsZero() && f.now.Sub(kept.AwaySince) > usableAgain
+	return kept.Fate != muster.FateHere || f.down(n.ID) && !f.report.Lists(n.Name) && !kept.AwaySince.IsZero() && f.now.Sub(kept.AwaySince) >= usableAgain
 }
 
 // stays reports whether a node is in nobody's hands that may take it.
