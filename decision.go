@@ -43,8 +43,7 @@ type NodeSnapshot struct {
 	Coming    bool        // it will be ready: it has just registered
 	Preparing bool        // it is made ready: what lands on it waits
 	Held      bool        // a person took it out of service, and it stays
-	Unfit     bool        // it takes no run, and its provider counts it
-	Evicting  bool        // its loss is announced: it takes no run, and its provider counts it until then
+	Unfit     bool        // it takes no run now, as it is not fit or its loss is announced, and its provider counts it
 	Leaving   bool        // it is marked to leave, and takes no run
 	Lacks     string      // why it takes no run: unusable, excluded, or less than its cluster's size promises; "" where it may
 	IdleSince time.Time   // when it was emptied; zero while it is not

@@ -90,7 +90,7 @@ func describe(cluster string, s muster.NodeSnapshot, sight *muster.Sight, live [
 		n.State = muster.NodeUnusable
 	case seen.Status == "initializing":
 		n.State = muster.NodePreparing
-	case !seen.Ready() || s.Leaving || s.Evicting:
+	case !seen.Ready() || s.Leaving || !kept.EvictAt.IsZero():
 		n.State = muster.NodeLeaving
 	case s.Preparing:
 		n.State = muster.NodePreparing

@@ -62,7 +62,7 @@ func (c *cluster) offer() muster.Resources {
 func newPlan(c *cluster) *plan {
 	p := &plan{cluster: c, used: map[string]bool{}}
 	for _, n := range c.nodes {
-		if (n.Held || n.Unfit || n.Evicting) && !n.Leaving {
+		if (n.Held || n.Unfit) && !n.Leaving {
 			p.held++
 			continue
 		}

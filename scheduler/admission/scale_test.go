@@ -37,7 +37,7 @@ func TestScale(t *testing.T) {
 	leaving := idle("leaving", time.Hour)
 	leaving.Ready, leaving.Leaving = false, true
 	evicting := idle("evicting", time.Hour)
-	evicting.Ready, evicting.Evicting = false, true
+	evicting.Ready, evicting.Unfit = false, true
 	run := func(n int) muster.Waiting { return muster.Waiting{Groups: whole(n)} }
 	failing := growing(0, 4, nil, run(1))
 	failing.Clusters[0].Scale.Failure = &muster.BuyFailure{Kind: muster.FailQuota, Message: "none left"}

@@ -178,15 +178,15 @@ func nodeSnapshot(n muster.SeenNode, c *muster.Cluster, scale *muster.ScaleSnaps
 	}
 	if scale != nil {
 		one.Leaving, one.IdleSince = kept.Leave == muster.LeaveGoing || kept.Fate != muster.FateHere, kept.IdleSince
-		one.Evicting = !kept.EvictAt.IsZero() && !one.Leaving
 		one.Lacks = cmp.Or(one.Lacks, one.Size.Lacks(scale.Offer))
 		one.Size.Cores = min(one.Size.Cores, cmp.Or(scale.Offer.Cores, one.Size.Cores)) // of a part of a machine Nomad tells all of the machine's
 	}
-	if kept.Leave == muster.LeaveMarked && !one.Leaving && n.Status == "ready" && !one.Evicting && one.Lacks == "" { // it is put back
+	if kept.Leave == muster.LeaveMarked && !one.Leaving && n.Status == "ready" && kept.EvictAt.IsZero() && one.Lacks == "" { // it is put back
 		one.Ready, one.Coming = false, true
 	}
-	one.Unfit = c.Provider.Elastic() && n.Status == "ready" && one.Lacks != ""
-	one.Ready = one.Ready && !one.Leaving && !one.Evicting && one.Lacks == ""
+	taken := scale != nil && !kept.EvictAt.IsZero()
+	one.Unfit = taken || scale != nil && n.Status == "ready" && one.Lacks != ""
+	one.Ready = one.Ready && !one.Leaving && !taken && one.Lacks == ""
 	return one
 }
 

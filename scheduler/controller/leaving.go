@@ -47,7 +47,7 @@ func (f *fleet) step(ctx context.Context, n *muster.NodeSnapshot) (muster.NodeRe
 	after := before
 	after.ID, after.Cluster, after.Name = n.ID, f.cluster.Name, n.Name
 	after.IdleSince = since(n.Empty() && !n.Preparing, before.IdleSince, f.now)
-	if !n.Leaving && !n.Evicting {
+	if !n.Leaving && before.EvictAt.IsZero() {
 		after.AwaySince = since(!n.Ready && !n.Coming, before.AwaySince, f.now)
 	}
 	waited, keeps := f.now.Sub(before.LeaveAt), f.keeps(n)
