@@ -103,7 +103,7 @@ func (c *checkpoint) bring(ctx context.Context, root *os.Root, f *muster.Artifac
 			return err
 		}
 	}
-	damaged := 0
+	var damaged damage
 	return ship.Retry(ctx, func(ctx context.Context) error {
 		body, err := c.client.OpenCheckpoint(ctx, f.Path)
 		if err != nil {
@@ -126,10 +126,7 @@ func (c *checkpoint) bring(ctx context.Context, root *os.Root, f *muster.Artifac
 		if hex.EncodeToString(hash.Sum(nil)) == f.SHA256 {
 			return nil
 		}
-		if damaged++; damaged < damagedTries {
-			return muster.Errorf(muster.CodeUnreachable, "%s arrived damaged", f.Path)
-		}
-		return failed(muster.FaultPlatform, "%s arrived damaged %d times", f.Path, damaged)
+		return damaged.again(f.Path, errors.New("its SHA-256 is another"))
 	})
 }
 

@@ -96,7 +96,7 @@ func onlyFile(dir string) (string, error) {
 // is tried again, into an empty folder, while the connection breaks off.
 func (a *agent) unpackUpload(ctx context.Context, sum, part string) error {
 	dir := a.folder.path(part)
-	damaged := 0
+	var damaged damage
 	return ship.Retry(ctx, func(ctx context.Context) error {
 		if err := emptyFolder(dir); err != nil {
 			return orNil(err)
@@ -117,16 +117,24 @@ func (a *agent) unpackUpload(ctx context.Context, sum, part string) error {
 		}
 		_, read := io.Copy(io.Discard, bytes)
 		if read != nil || hex.EncodeToString(hash.Sum(nil)) != sum {
-			if damaged++; damaged < damagedTries {
-				return muster.Errorf(muster.CodeUnreachable, "the upload %.12s arrived damaged: %v", sum, errors.Join(read, unpacked))
-			}
-			return failed(muster.FaultPlatform, "the upload %.12s arrived damaged %d times", sum, damaged)
+			return damaged.again(fmt.Sprintf("the upload %.12s", sum), errors.Join(read, unpacked))
 		}
 		if muster.CodeOf(unpacked) == muster.CodeInvalid {
 			return failed(muster.FaultCommand, "%v", unpacked)
 		}
 		return orNil(unpacked)
 	})
+}
+
+// damage counts how often a thing arrived damaged.
+type damage int
+
+// again has it fetched once more, with the cause, or gives up.
+func (d *damage) again(what string, cause error) error {
+	if *d++; *d < damagedTries {
+		return muster.Errorf(muster.CodeUnreachable, "%s arrived damaged: %v", what, cause)
+	}
+	return failed(muster.FaultPlatform, "%s arrived damaged %d times", what, *d)
 }
 
 // orNil keeps a nil error nil, and makes a failure of any other, which no later
