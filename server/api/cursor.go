@@ -32,7 +32,7 @@ func writeCursor[P any](question any, place *P) string {
 	}
 	text, err := json.Marshal(cursor[P]{digest(question), *place})
 	if err != nil {
-		panic("api: a place cannot be JSON: " + err.Error())
+		panic("api: a place cannot be JSON: " + err.Error()) // it is made of numbers and texts
 	}
 	return base64.RawURLEncoding.EncodeToString(text)
 }
