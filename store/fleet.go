@@ -198,10 +198,9 @@ func (g *ledger) Publish(ctx context.Context, cluster string, w muster.Wanted, l
 		if err != nil {
 			return err
 		}
-		w.At = t.now
 		message := fmt.Sprintf("it shall have %s: %s", muster.Counted(w.Nodes, "node"), w.Reason)
 		if c.Wanted != nil && c.Wanted.Nodes == w.Nodes {
-			w.At, message = c.Wanted.At, ""
+			message = ""
 		}
 		if _, err := t.exec(ctx, `UPDATE clusters SET wanted = ? WHERE name = ?`, toJSON(w), cluster); err != nil || message == "" {
 			return err

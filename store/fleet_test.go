@@ -141,11 +141,11 @@ func TestPublish(t *testing.T) {
 	s := open(t)
 	g := lead(t, s)
 	n := growing(t, s, g)
-	must(t, g.Publish(t.Context(), "e", muster.Wanted{Nodes: 1, Reason: "r"}, nil))
+	must(t, g.Publish(t.Context(), "e", muster.Wanted{Nodes: 1, Reason: "r", At: time.Now()}, nil))
 	first, err := s.FindCluster(t.Context(), "e")
 	must(t, err)
 	n.Leave, n.LeaveAt, n.Reason = muster.LeaveGoing, time.Now(), "idle"
-	must(t, g.Publish(t.Context(), "e", muster.Wanted{Nodes: 0, Reason: "r"}, []muster.NodeRecord{n}))
+	must(t, g.Publish(t.Context(), "e", muster.Wanted{Nodes: 0, Reason: "r", At: time.Now()}, []muster.NodeRecord{n}))
 	leaving, err := s.ListLeaving(t.Context(), "e")
 	must(t, err)
 	c, err := s.FindCluster(t.Context(), "e")

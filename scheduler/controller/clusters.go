@@ -190,7 +190,7 @@ func (f *fleet) publish(ctx context.Context, leaving []muster.NodeRecord) error 
 			nodes--
 		}
 	}
-	w := muster.Wanted{Nodes: max(nodes, 0), Reason: f.scale.Reason, At: f.now}
+	w := muster.Wanted{Nodes: max(nodes, 0), Reason: f.scale.Reason, At: f.now.UTC().Truncate(time.Microsecond)}
 	if old != nil && old.Nodes == w.Nodes {
 		w.At = old.At
 	}
