@@ -97,6 +97,18 @@ complete -C 'muster run list --state q'
 complete -C 'muster ver'`,
 }
 
+// needs skips a test where a program is not installed, but not in CI, which has all.
+func needs(t *testing.T, program string) {
+	t.Helper()
+	_, err := exec.LookPath(program)
+	if err != nil && os.Getenv("CI") != "" {
+		t.Fatalf("%s is not installed here", program)
+	}
+	if err != nil {
+		t.Skipf("%s is not installed here", program)
+	}
+}
+
 // TestCompletionInShells completes in the shells that are here.
 func TestCompletionInShells(t *testing.T) {
 	p := open(t)
@@ -105,9 +117,7 @@ func TestCompletionInShells(t *testing.T) {
 	wants := map[string][]string{"bash": {"alpha\n", "queued\n", "-F _muster muster"}, "fish": {"alpha\n", "queued\n", "version"}}
 	for shell, script := range shells {
 		t.Run(shell, func(t *testing.T) {
-			if _, err := exec.LookPath(shell); err != nil {
-				t.Skipf("%s is not installed here", shell)
-			}
+			needs(t, shell)
 			cmd := exec.CommandContext(t.Context(), shell, "-c", script)
 			cmd.Env = p.environment(t)
 			out, err := cmd.CombinedOutput()
@@ -122,9 +132,7 @@ func TestCompletionInShells(t *testing.T) {
 
 // TestCompletionInZsh presses Tab in a real zsh.
 func TestCompletionInZsh(t *testing.T) {
-	if _, err := exec.LookPath("zsh"); err != nil {
-		t.Skip("zsh is not installed here")
-	}
+	needs(t, "zsh")
 	p := open(t)
 	p.submitted("alpha")
 	cmd := exec.CommandContext(t.Context(), "zsh", "-f", "-i")
