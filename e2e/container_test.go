@@ -29,6 +29,15 @@ type engine struct {
 	host string
 }
 
+// lacks skips a test that needs what is not here, but not in CI, which has all.
+func lacks(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
 // startEngine starts dockerd, and leads everything that is started after it
 // there. On a machine without it containers are not tested, except where all
 // must be: where CI is set.
@@ -38,10 +47,7 @@ func startEngine(t *testing.T) *engine {
 	busybox, err2 := exec.LookPath("busybox")
 	if err != nil || err2 != nil || os.Getuid() != 0 {
 		why := fmt.Sprintf("containers are not tested: that needs root, dockerd and a static busybox (docker.io and busybox-static): uid %d, %v, %v", os.Getuid(), err, err2)
-		if os.Getenv("CI") != "" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
+		lacks(t, why)
 	}
 	dir, err := os.MkdirTemp("", "engine-") // a socket's path is short
 	if err != nil {
