@@ -366,7 +366,7 @@ func TestDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(plugin); err != nil {
-		t.Skip("bin/muster-device is not built")
+		t.Fatalf("%v: run make build first", err)
 	}
 	l := open(t)
 	l.mu.Lock()
