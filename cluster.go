@@ -251,7 +251,7 @@ func Admits(workspaces []string, workspace string) bool {
 // Clusters keeps the clusters; what it returns has no Offers, Nodes, Ready or
 // Counts.
 type Clusters interface {
-	CreateCluster(ctx context.Context, c *Cluster) error // fills CreatedAt and Version
+	CreateCluster(ctx context.Context, c *Cluster, by Origin) error // fills CreatedAt and Version
 	FindCluster(ctx context.Context, name string) (*Cluster, error)
 	ListClusters(ctx context.Context) ([]*Cluster, error) // by name
 	UpdateCluster(ctx context.Context, name string, c ClusterChange, by Origin) (*Cluster, error)

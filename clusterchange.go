@@ -49,15 +49,18 @@ func (c ClusterChange) Apply(k *Cluster) string {
 	set(&words, "min", &k.Min, c.Min)
 	set(&words, "max", &k.Max, c.Max)
 	set(&words, "idle time", &k.Idle, c.Idle)
-	set(&words, "paused", &k.Paused, c.Paused)
+	if c.Paused != nil && *c.Paused != k.Paused {
+		k.Paused = *c.Paused
+		words = append(words, map[bool]string{true: "paused", false: "resumed"}[k.Paused])
+	}
 	set(&words, "os", &k.OS, c.OS)
 	set(&words, "on shrink", &k.OnShrink, c.OnShrink)
 	set(&words, "run-as user", &k.RunAs, c.RunAs)
 	replace(&words, "set-up", &k.Setup, c.Setup, c.Setup != nil && c.Setup.none())
-	replace(&words, "health", &k.Health, c.Health, c.Health != nil && c.Health.none())
+	replace(&words, "health check", &k.Health, c.Health, c.Health != nil && c.Health.none())
 	if c.Group != nil && !maps.Equal(c.Group, k.Group) {
 		k.Group = c.Group
-		words = append(words, "group")
+		words = append(words, "another group")
 	}
 	if c.Workspaces != nil && !slices.Equal(*c.Workspaces, k.Workspaces) {
 		k.Workspaces = *c.Workspaces
@@ -83,11 +86,14 @@ func replace[T any](words *[]string, what string, value **T, to *T, none bool) {
 	if to == nil {
 		return
 	}
+	article := "another"
 	if none {
-		what, to = "no "+what, nil
+		article, to = "no", nil
+	} else if *value == nil {
+		article = "a"
 	}
 	if !reflect.DeepEqual(*value, to) {
-		*words = append(*words, what)
+		*words = append(*words, article+" "+what)
 		*value = to
 	}
 }

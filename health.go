@@ -96,7 +96,7 @@ func (h *NodeHealth) Hear(r *NodeReport, now time.Time) (changed bool, news stri
 	if r.Log != "" {
 		h.Log = r.Log
 	}
-	before := h.State
+	before, known := h.State, h.State == HealthReady && h.Boot == r.Boot && h.Failures < Quarantine
 	if h.Generation != r.Generation && h.Generation != "" && r.Generation != "" {
 		h.Failures = 0 // by another set-up it is another node
 	}
@@ -122,6 +122,8 @@ func (h *NodeHealth) Hear(r *NodeReport, now time.Time) (changed bool, news stri
 		return true, "is unusable: " + r.Reason
 	case r.State == HealthReady && h.Failures >= Quarantine:
 		return true, "is well again, and stays in quarantine"
+	case r.State == HealthReady && known:
+		return true, "" // as before: other checks are well, too
 	case r.State == HealthReady:
 		return true, "is ready"
 	case before == HealthPreparing:

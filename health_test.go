@@ -33,6 +33,7 @@ func TestHear(t *testing.T) {
 		{1, NodeReport{Boot: "d", Generation: "g", State: HealthReady}, "is well again, and stays in quarantine", 3, "in quarantine, it has become unusable 3 times in a row: c"},
 		{calm + 1, NodeReport{Boot: "d", Generation: "g", State: HealthReady}, "", 3, "in quarantine, it has become unusable 3 times in a row: c"},
 		{1, NodeReport{Boot: "d", Generation: "h", State: HealthReady}, "is ready", 0, ""},
+		{1, NodeReport{Boot: "d", Generation: "i", State: HealthReady}, "", 0, ""},
 	} {
 		now = now.Add(step.after)
 		if _, news := h.Hear(&step.r, now); news != step.news || h.Failures != step.failures || h.Unfit() != step.unfit {

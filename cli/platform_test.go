@@ -50,7 +50,7 @@ func open(t *testing.T) *platform {
 	p.must(err)
 	t.Cleanup(func() { p.bucket.Close() })
 	p.must(p.store.CreateToken(ctx, &muster.Token{Name: "anna", Role: muster.RoleAdministrator, Hash: muster.HashToken(testToken)}))
-	p.must(p.store.CreateCluster(ctx, &muster.Cluster{Name: "local", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}))
+	p.must(p.store.CreateCluster(ctx, &muster.Cluster{Name: "local", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}, muster.Origin{}))
 	p.must(p.store.CreateWorkspace(ctx, &muster.Workspace{Name: "default", DefaultCluster: "local"}))
 	lease, err := p.store.AcquireLease(ctx, "test", true)
 	p.must(err)

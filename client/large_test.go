@@ -76,7 +76,7 @@ func aSite(t *testing.T) *site {
 	s.must(err)
 	t.Cleanup(func() { s.bucket.Close() })
 	s.must(s.store.CreateToken(ctx, &muster.Token{Name: "anna", Role: muster.RoleAdministrator, Hash: muster.HashToken("secret")}))
-	s.must(s.store.CreateCluster(ctx, &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}))
+	s.must(s.store.CreateCluster(ctx, &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}, muster.Origin{}))
 	s.must(s.store.CreateWorkspace(ctx, &muster.Workspace{Name: "w", DefaultCluster: "c"}))
 	run := &muster.RunRequest{Name: "r", Spec: muster.Spec{Command: "true"}}
 	run.Complete()

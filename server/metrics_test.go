@@ -81,7 +81,7 @@ func work(t *testing.T, s *Server) {
 			t.Fatal(err)
 		}
 	}
-	must(s.store.CreateCluster(ctx, &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}))
+	must(s.store.CreateCluster(ctx, &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}, muster.Origin{}))
 	must(s.store.CreateWorkspace(ctx, &muster.Workspace{Name: "w", DefaultCluster: "c"}))
 	for _, name := range []string{"a", "b"} {
 		must(s.store.CreateRun(ctx, &muster.Run{Workspace: "w", Experiment: "e", Name: name, Cluster: "c", Spec: muster.Spec{Groups: []muster.Group{{Name: "main", Count: 1}}}}, muster.Origin{}))

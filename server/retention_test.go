@@ -32,7 +32,7 @@ func aPast(t *testing.T) *past {
 	p.must(err)
 	t.Cleanup(func() { b.Close() })
 	p.retention = &retention{store: s, bucket: b, leading: func() bool { return true }, now: func() time.Time { return time.Now().Add(p.later) }, log: slog.New(slog.NewTextHandler(t.Output(), nil))}
-	p.must(s.CreateCluster(t.Context(), &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}))
+	p.must(s.CreateCluster(t.Context(), &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}, muster.Origin{}))
 	p.must(s.CreateWorkspace(t.Context(), &muster.Workspace{Name: "w", DefaultCluster: "c"}))
 	lease, err := s.AcquireLease(t.Context(), "test", true)
 	p.must(err)

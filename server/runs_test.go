@@ -20,7 +20,7 @@ func TestNomadAwayIsRead(t *testing.T) {
 	}
 	must(err)
 	defer s.Close()
-	must(s.CreateCluster(ctx, &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}))
+	must(s.CreateCluster(ctx, &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}, muster.Origin{}))
 	must(s.CreateWorkspace(ctx, &muster.Workspace{Name: "w", DefaultCluster: "c"}))
 	for _, name := range []string{"waits", "ended"} {
 		must(s.CreateRun(ctx, &muster.Run{Workspace: "w", Experiment: "e", Name: name, Cluster: "c"}, muster.Origin{}))

@@ -101,7 +101,7 @@ func live(t *testing.T, s *Server, traceparent string) (*muster.Run, *muster.Ass
 			t.Fatal(err)
 		}
 	}
-	must(s.store.CreateCluster(ctx, &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}))
+	must(s.store.CreateCluster(ctx, &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}, muster.Origin{}))
 	must(s.store.CreateWorkspace(ctx, &muster.Workspace{Name: "w", DefaultCluster: "c"}))
 	header := token(t, s)
 	header.Set("traceparent", traceparent)
@@ -247,7 +247,7 @@ func TestTraceOfItsOwn(t *testing.T) {
 // TestNoTrace holds that without a receiver nothing of traces is kept or told.
 func TestNoTrace(t *testing.T) {
 	s := openServer(t, nil)
-	if err := s.store.CreateCluster(t.Context(), &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}); err != nil {
+	if err := s.store.CreateCluster(t.Context(), &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}, muster.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.store.CreateWorkspace(t.Context(), &muster.Workspace{Name: "w", DefaultCluster: "c"}); err != nil {

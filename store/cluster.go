@@ -13,7 +13,7 @@ import (
 
 // CreateCluster keeps a new cluster. The name of one that was deleted may be used
 // again.
-func (s *Store) CreateCluster(ctx context.Context, c *muster.Cluster) error {
+func (s *Store) CreateCluster(ctx context.Context, c *muster.Cluster, by muster.Origin) error {
 	return s.inTx(ctx, "create cluster", func(t *tx) error {
 		if err := t.checkWorkspaces(ctx, c.Workspaces); err != nil {
 			return err
@@ -40,7 +40,7 @@ func (s *Store) CreateCluster(ctx context.Context, c *muster.Cluster) error {
 		if err != nil {
 			return err
 		}
-		return t.clusterEvent(ctx, c.Name, muster.Event{Kind: muster.EventCluster, Message: "made", Actor: scheduler})
+		return t.clusterEvent(ctx, c.Name, muster.Event{Kind: muster.EventCluster, Message: "it is made", Actor: by.Actor, RequestID: by.RequestID})
 	})
 }
 
@@ -143,7 +143,7 @@ func (s *Store) DeleteCluster(ctx context.Context, name string, by muster.Origin
 		if _, err := t.exec(ctx, `UPDATE clusters SET deleting = 1, paused = 0, version = version + 1 WHERE name = ?`, name); err != nil {
 			return err
 		}
-		if err := t.clusterEvent(ctx, name, muster.Event{Kind: muster.EventCluster, Message: "to be deleted", Actor: by.Actor, RequestID: by.RequestID}); err != nil || c.Provider.Elastic() {
+		if err := t.clusterEvent(ctx, name, muster.Event{Kind: muster.EventCluster, Message: "it is to be deleted", Actor: by.Actor, RequestID: by.RequestID}); err != nil || c.Provider.Elastic() {
 			return err
 		}
 		return t.dropCluster(ctx, name)
@@ -178,7 +178,10 @@ func (t *tx) dropCluster(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	return t.forgetAgents(ctx, name)
+	if err := t.forgetAgents(ctx, name); err != nil {
+		return err
+	}
+	return t.clusterEvent(ctx, name, muster.Event{Kind: muster.EventCluster, Message: "it is deleted", Actor: scheduler})
 }
 
 // forgetAgents makes void what the agents of a cluster's nodes have said.

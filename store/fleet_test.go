@@ -12,7 +12,7 @@ import (
 func growing(t *testing.T, s *Store, g muster.Ledger) muster.NodeRecord {
 	t.Helper()
 	must(t, s.CreateCluster(t.Context(), &muster.Cluster{Name: "e", NodePool: "e", Provider: muster.ProviderLocal, Tier: muster.TierLowPriority,
-		ClusterSettings: muster.ClusterSettings{Size: "local.small", Max: 2, Idle: muster.DefaultIdle}}))
+		ClusterSettings: muster.ClusterSettings{Size: "local.small", Max: 2, Idle: muster.DefaultIdle}}, muster.Origin{}))
 	n := muster.NodeRecord{ID: "n1", Cluster: "e", Name: "node1", IdleSince: time.UnixMicro(1e15).UTC()}
 	must(t, g.KeepNodes(t.Context(), []muster.NodeRecord{n}))
 	return n

@@ -126,7 +126,7 @@ func TestPlans(t *testing.T) {
 func TestDeepQueue(t *testing.T) {
 	const deep = 10_000
 	s := open(t)
-	must(t, s.CreateCluster(t.Context(), &muster.Cluster{Name: "b", NodePool: "other", Provider: muster.ProviderNone, Tier: muster.TierDedicated}))
+	must(t, s.CreateCluster(t.Context(), &muster.Cluster{Name: "b", NodePool: "other", Provider: muster.ProviderNone, Tier: muster.TierDedicated}, muster.Origin{}))
 	deepen(t, s, submit(t, s, "r", ""), deep-2)
 	submit(t, s, "urgent", "")
 	_, err := s.write.ExecContext(t.Context(), `UPDATE runs SET priority = 75 WHERE name = 'urgent'; UPDATE runs SET cluster = 'b' WHERE name IN ('r-1', 'r-7')`)

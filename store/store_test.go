@@ -18,7 +18,7 @@ func open(t testing.TB) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	must(t, s.CreateCluster(t.Context(), &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}))
+	must(t, s.CreateCluster(t.Context(), &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}, muster.Origin{}))
 	must(t, s.CreateWorkspace(t.Context(), &muster.Workspace{Name: "w", DefaultCluster: "c"}))
 	return s
 }
@@ -96,7 +96,7 @@ func TestNames(t *testing.T) {
 	}
 	wantCode(t, s.CreateWorkspace(t.Context(), &muster.Workspace{Name: "w"}), muster.CodeConflict)
 	wantCode(t, s.CreateWorkspace(t.Context(), &muster.Workspace{Name: "v", DefaultCluster: "nope"}), muster.CodeNotFound)
-	wantCode(t, s.CreateCluster(t.Context(), &muster.Cluster{Name: "d", NodePool: "pool", Tier: muster.TierDedicated}), muster.CodeConflict)
+	wantCode(t, s.CreateCluster(t.Context(), &muster.Cluster{Name: "d", NodePool: "pool", Tier: muster.TierDedicated}, muster.Origin{}), muster.CodeConflict)
 	_, err = s.FindRun(t.Context(), "nowhere", "a")
 	wantCode(t, err, muster.CodeNotFound)
 }

@@ -44,7 +44,7 @@ func open(t *testing.T, change ...func(*api.Services)) *door {
 	d.must(err)
 	t.Cleanup(func() { d.bucket.Close() })
 	d.must(d.store.CreateToken(t.Context(), &muster.Token{Name: "anna", Role: muster.RoleAdministrator, Hash: muster.HashToken(secret)}))
-	d.must(d.store.CreateCluster(t.Context(), &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}))
+	d.must(d.store.CreateCluster(t.Context(), &muster.Cluster{Name: "c", NodePool: "pool", Provider: muster.ProviderNone, Tier: muster.TierDedicated}, muster.Origin{}))
 	d.must(d.store.CreateWorkspace(t.Context(), &muster.Workspace{Name: "w", DefaultCluster: "c"}))
 	services := api.Services{Workspaces: d.store, Experiments: d.store, Clusters: d.store, Nodes: noNomad{}, Sizes: muster.BuiltinSizes(), Autoscaling: unscaled{d.store}, Runs: d.store,
 		Attempts: d.store, Events: d.store, Artifacts: d.store, Blobs: d.bucket, Archive: d.store, Retention: nothingGoes{}, Metrics: d.store, Stats: d.store, Tokens: d.store, Audit: d.store, Changes: d.store, Receipts: d.store, Registries: d.store, Fitness: d.store, ClusterSecrets: d.store, Vault: d.vault, RunOf: d.runOf, Policies: func(context.Context) (*muster.Policies, error) { return &muster.Policies{Namespaces: []string{}}, nil },

@@ -21,7 +21,7 @@ func (a *API) registerClusters() {
 			if err := a.checkSettings(c); err != nil {
 				return nil, err
 			}
-			if err := a.Clusters.CreateCluster(ctx, c); err != nil {
+			if err := a.Clusters.CreateCluster(ctx, c, origin(ctx)); err != nil {
 				return nil, err
 			}
 			a.Wake()
