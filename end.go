@@ -137,9 +137,9 @@ func (x *Execution) endOfStop(a *SeenAlloc, s *Sighting) end {
 	case StopSibling:
 		return end{Outcome: OutcomeLost, Reason: "another instance ended"}
 	case StopEvicted:
-		return end{Outcome: OutcomeEvicted, Reason: "a node of the attempt is taken back by its provider"}
+		return end{Outcome: OutcomeEvicted, Reason: cmp.Or(x.evicting(s), "a node of the attempt is taken back by its provider")}
 	case StopDrain:
-		return end{Outcome: OutcomeLost, Reason: "a node of the attempt is drained"}
+		return end{Outcome: OutcomeLost, Reason: cmp.Or(x.drained(s), "a node of the attempt is drained")}
 	case StopLost:
 		return end{Outcome: OutcomeLost, Reason: "a node of the attempt is lost"}
 	case StopOperator:

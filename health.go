@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -88,6 +89,20 @@ func (h NodeHealth) Unfit() string {
 	}
 	return ""
 }
+
+// drained says of a node that runs are to go from it, and why.
+func (h NodeHealth) drained() string {
+	switch {
+	case h.Excluded == "":
+		return "drained: its cluster becomes smaller"
+	case strings.HasPrefix(h.Excluded, drainedBy):
+		return h.Excluded
+	}
+	return "drained: " + h.Excluded
+}
+
+// drainedBy begins the reason of who gives none.
+const drainedBy = "drained by "
 
 // Hear takes over what a node's agent reports. It returns whether that is another
 // thing than before, and what to tell of it, "" for nothing.
@@ -173,15 +188,15 @@ func (h *NodeHealth) Change(c NodeChange, setUp bool, by string, now time.Time) 
 	renew := setUp && h.State == HealthUnusable
 	switch {
 	case c.Drain != nil:
-		h.DrainAt = now.Add(time.Duration(*c.Drain))
-		h.Excluded = "drained by " + by
+		h.DrainAt, h.Excluded = now.Add(time.Duration(*c.Drain)), drainedBy+by
 		if c.Excluded != nil && *c.Excluded != "" {
 			h.Excluded = *c.Excluded
 		}
+		news = "is " + h.drained() + "; what runs on it is told to stop"
 		if *c.Drain > 0 {
-			return "is drained: what runs on it is told to stop at " + h.DrainAt.UTC().Format("15:04:05") + " UTC"
+			news += " at " + h.DrainAt.UTC().Format("15:04:05") + " UTC"
 		}
-		return "is drained: what runs on it is told to stop"
+		return news
 	case c.Excluded == nil || *c.Excluded == h.Excluded && *c.Excluded != "":
 		return ""
 	case *c.Excluded != "":

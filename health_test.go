@@ -79,7 +79,7 @@ func TestAgain(t *testing.T) {
 func TestNoMore(t *testing.T) {
 	c := &Cluster{ClusterSettings: ClusterSettings{Setup: &Setup{Command: "true"}, Health: &Health{Engine: true}}}
 	change := ClusterChange{Setup: &Setup{}, Health: &Health{}}
-	if told := change.Apply(c); told != "no set-up, no health" || c.Setup != nil || c.Health != nil || c.Prepares() {
+	if told := change.Apply(c); told != "no set-up, no health check" || c.Setup != nil || c.Health != nil || c.Prepares() {
 		t.Errorf("%q leaves %+v", told, c)
 	}
 	if told := change.Apply(c); told != "" {

@@ -97,6 +97,7 @@ type Moves struct {
 	JobID     string      // found at dispatch
 	ChildID   string
 	Stop      StopReason // desired of the launch from now on
+	StopWhy   string     // a sentence for who reads it; "" where Stop says all
 	StopJob   bool       // Nomad must be told to stop the job, before this is written
 	Outcome   Outcome    // of the attempt
 	Reason    string     // of the outcome

@@ -134,10 +134,10 @@ func (x *Execution) observeStop(ends []end, s *Sighting, m *Moves) {
 	case l.Stop != "":
 	case x.Run.Stop != "" && !allEnded:
 		m.Stop = x.Run.Stop
-	case outcome == OutcomeEvicted && !allEnded, !allEnded && x.evicting(s):
-		m.Stop = StopEvicted
+	case outcome == OutcomeEvicted && !allEnded, !allEnded && x.evicting(s) != "":
+		m.Stop, m.StopWhy = StopEvicted, x.evicting(s)
 	case outcome == "" && !allEnded && x.drained(s) != "":
-		m.Stop = StopDrain
+		m.Stop, m.StopWhy = StopDrain, x.drained(s)
 	case outcome == OutcomeLost && !allEnded:
 		m.Stop = StopLost
 	case outcome != "" && !allEnded:
@@ -157,18 +157,23 @@ func (x *Execution) observeStop(ends []end, s *Sighting, m *Moves) {
 	m.StopJob = l.Stop != "" && (overdue || !claimed) || (x.Attempt.Outcome == OutcomeLost || x.Attempt.Outcome == OutcomeEvicted)
 }
 
-// evicting reports whether a provider has announced that it takes a node of the
-// launch back. A loss whose time has come was not announced, or is too near.
-func (x *Execution) evicting(s *Sighting) bool {
-	return slices.ContainsFunc(x.Launch.Instances, func(in Instance) bool { return in.Placed && s.Kept[in.NodeID].EvictAt.After(s.Now) })
+// evicting says which node of the launch a provider has announced to take back,
+// "" for none. A loss whose time has come was not announced, or is too near.
+func (x *Execution) evicting(s *Sighting) string {
+	for _, in := range x.Launch.Instances {
+		if at := s.Kept[in.NodeID].EvictAt; in.Placed && at.After(s.Now) {
+			return fmt.Sprintf("node %s is taken back by its provider at %s UTC", cmp.Or(in.NodeName, s.Kept[in.NodeID].Name), at.UTC().Format("15:04:05"))
+		}
+	}
+	return ""
 }
 
-// drained returns the name of a node of the launch from which runs are to go now,
-// "" for none.
+// drained says from which node of the launch runs are to go now, and why; "" for
+// none.
 func (x *Execution) drained(s *Sighting) string {
 	for _, in := range x.Launch.Instances {
 		if at := s.Health[in.NodeID].DrainAt; in.Placed && !at.IsZero() && !at.After(s.Now) {
-			return cmp.Or(in.NodeName, s.Health[in.NodeID].Name)
+			return fmt.Sprintf("node %s is %s", cmp.Or(in.NodeName, s.Health[in.NodeID].Name), s.Health[in.NodeID].drained())
 		}
 	}
 	return ""

@@ -64,6 +64,9 @@ func (m *Moves) line() string {
 	}
 	if m.Stop != "" {
 		add("stop %s", m.Stop)
+		if m.StopWhy != "" {
+			add("as %s", m.StopWhy)
+		}
 	}
 	if m.StopJob {
 		add("stop the job")
@@ -115,13 +118,13 @@ func TestObserve(t *testing.T) {
 			sc.result(0, Result{Started: true, ExitCode: 137, Signal: "SIGKILL"})
 			sc.ended(0, "failed", 137)
 		}, "outcome failed (the command was ended by SIGKILL), failed, launch over"},
-		{"eviction is announced", 1, func(sc *scene) { sc.s.Kept["n0"] = NodeRecord{EvictAt: noon.Add(30 * time.Second)} }, "stop evicted"},
+		{"eviction is announced", 1, func(sc *scene) { sc.s.Kept["n0"] = NodeRecord{EvictAt: noon.Add(30 * time.Second)} }, "stop evicted, as node n0 is taken back by its provider at 12:00:30 UTC"},
 		{"eviction is announced, it has stopped", 1, func(sc *scene) {
 			sc.s.Kept["n0"] = NodeRecord{EvictAt: noon.Add(30 * time.Second)}
 			sc.x.Launch.Stop = StopEvicted
 			sc.result(0, Result{Started: true, Fault: FaultStopped, ExitCode: 143})
 			sc.ended(0, "failed", 143)
-		}, "outcome evicted (a node of the attempt is taken back by its provider), queued, launch over"},
+		}, "outcome evicted (node n0 is taken back by its provider at 12:00:30 UTC), queued, launch over"},
 		{"evicted", 1, func(sc *scene) {
 			sc.s.Kept["n0"] = NodeRecord{Fate: FateEvicted}
 			sc.s.Nodes["n0"], sc.s.Allocs[0].Client = SeenNode{ID: "n0", Status: "down"}, "unknown"
@@ -197,13 +200,13 @@ func TestObserve(t *testing.T) {
 		}, ""},
 		{"node drained by hand", 1, func(sc *scene) {
 			sc.s.Health = map[string]NodeHealth{"n0": {Excluded: "x", DrainAt: noon}}
-		}, "stop drain"},
+		}, "stop drain, as node n0 is drained: x"},
 		{"node drained by hand, the agent has ended", 1, func(sc *scene) {
 			sc.s.Health = map[string]NodeHealth{"n0": {Excluded: "x", DrainAt: noon}}
 			sc.x.Launch.Stop = StopDrain
 			sc.result(0, Result{Started: true, Fault: FaultStopped})
 			sc.ended(0, "complete", 1)
-		}, "outcome lost (a node of the attempt is drained), queued, launch over"},
+		}, "outcome lost (node n0 is drained: x), queued, launch over"},
 		{"node restarted", 1, func(sc *scene) { sc.ended(0, "failed", ExitRefused) }, "outcome lost (node n0 was restarted), queued, launch over"},
 		{"image is being fetched", 1, func(sc *scene) {
 			sc.unclaimed(0)

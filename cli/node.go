@@ -70,6 +70,10 @@ func serviceOf(n *muster.Node) string {
 		return "it takes no more runs, and what runs on it is told to stop"
 	case n.Excluded != "":
 		return "it takes no more runs: " + n.Excluded
+	case n.State == muster.NodePreempted:
+		return "its provider has taken it: no run comes to it any more"
+	case n.Status != "ready":
+		return fmt.Sprintf("it takes runs again when its Nomad client runs: Nomad says %s", n.Status)
 	}
 	return "it is in service"
 }

@@ -170,7 +170,7 @@ func TestSetup(t *testing.T) {
 	if n := len(m.times("begins")) - done; n != 1 {
 		t.Errorf("%d set-ups have begun since the agent was killed: only the new node's was due", n)
 	}
-	p.wantEvent(name, "a node of the attempt is drained")
+	p.wantEvent(name, fmt.Sprintf("node %s is drained: it smells", machine))
 	p.eventually("the drained node to go", func() bool { n := p.node("ready"); return n.Name != "" && n.Name != machine }, story)
 }
 

@@ -160,8 +160,40 @@ func (s *Store) ChangeNode(ctx context.Context, n *muster.Node, change muster.No
 		if err := t.keepHealth(ctx, &h); err != nil {
 			return err
 		}
-		return t.clusterEvent(ctx, n.Cluster, muster.Event{Kind: muster.EventNode, Message: fmt.Sprintf("node %s %s", n.Name, message), Actor: by.Actor, RequestID: by.RequestID})
+		message = fmt.Sprintf("node %s %s", n.Name, message)
+		if h.DrainAt.After(t.now) { // until then they might end, or be cancelled
+			if err := t.tellRunsOn(ctx, n.ID, message, by); err != nil {
+				return err
+			}
+		}
+		return t.clusterEvent(ctx, n.Cluster, muster.Event{Kind: muster.EventNode, Message: message, Actor: by.Actor, RequestID: by.RequestID})
 	})
+}
+
+// tellRunsOn tells what runs on a node of a thing that comes.
+func (t *tx) tellRunsOn(ctx context.Context, nodeID, message string, by muster.Origin) error {
+	runs, err := t.runsOn(ctx, nodeID)
+	for _, r := range runs {
+		if err := t.event(ctx, r, muster.Event{Kind: muster.EventNote, Message: message, Actor: by.Actor, RequestID: by.RequestID}); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// runsOn returns what runs on a node.
+func (t *tx) runsOn(ctx context.Context, nodeID string) (runs []*muster.Run, err error) {
+	ids, err := collect(ctx, t, func(row scanner) (id int64, err error) { return id, row.Scan(&id) },
+		`SELECT DISTINCT a.run_id FROM launches l CROSS JOIN instances i ON i.launch_id = l.id CROSS JOIN attempts a ON a.launch_id = l.id
+			WHERE l.state <> 'purged' AND l.state IN ('reserved', 'dispatched') AND i.node_id = ?`, nodeID)
+	for _, id := range ids {
+		r, err := t.runByID(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		runs = append(runs, r)
+	}
+	return runs, err
 }
 
 // ExpectAgents remembers since when nodes are to have an agent.
@@ -227,23 +259,17 @@ func (g *ledger) DrainNodes(ctx context.Context, nodes []muster.NodeRecord, why 
 
 // stopRunsOn cancels what runs on a node of a cluster that shrinks.
 func (t *tx) stopRunsOn(ctx context.Context, n muster.NodeRecord) error {
-	ids, err := collect(ctx, t, func(row scanner) (id int64, err error) { return id, row.Scan(&id) },
-		`SELECT DISTINCT a.run_id FROM launches l CROSS JOIN instances i ON i.launch_id = l.id CROSS JOIN attempts a ON a.launch_id = l.id
-			WHERE l.state <> 'purged' AND l.state IN ('reserved', 'dispatched') AND i.node_id = ?`, n.ID)
+	runs, err := t.runsOn(ctx, n.ID)
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
-		changed, err := t.exec(ctx, `UPDATE runs SET stop = ? WHERE id = ? AND stop = '' AND ended_at = 0`, muster.StopShrink, id)
+	for _, r := range runs {
+		changed, err := t.exec(ctx, `UPDATE runs SET stop = ? WHERE id = ? AND stop = '' AND ended_at = 0`, muster.StopShrink, r.ID)
 		if err != nil {
 			return err
 		}
 		if changed == 0 {
 			continue // somebody else wants it to end
-		}
-		r, err := t.runByID(ctx, id)
-		if err != nil {
-			return err
 		}
 		message := fmt.Sprintf("cluster %s becomes smaller, and is not to keep runs: node %s is emptied", n.Cluster, n.Name)
 		if err := t.event(ctx, r, muster.Event{Kind: muster.EventStop, Message: message, Actor: scheduler}); err != nil {

@@ -190,6 +190,24 @@ func TestDrainNodes(t *testing.T) {
 	}
 }
 
+// TestDrainIsAnnounced holds that what runs on a node is told when it will be
+// drained, by whom and why, and that what runs elsewhere is not.
+func TestDrainIsAnnounced(t *testing.T) {
+	s := open(t)
+	g := lead(t, s)
+	start(t, s, g, submit(t, s, "a", "")) // on n1
+	submit(t, s, "b", "")
+	n := &muster.Node{ID: "n1", Name: "node1", Cluster: "c"}
+	must(t, s.ChangeNode(t.Context(), n, muster.NodeChange{Drain: new(muster.Seconds(60)), Excluded: new("a new kernel")}, muster.Origin{Actor: "anna"}))
+	for run, want := range map[string]bool{"a": true, "b": false} {
+		events, err := s.ListEvents(t.Context(), muster.EventFilter{Workspace: "w", Run: run, Kinds: []muster.EventKind{muster.EventNote}})
+		must(t, err)
+		if told := len(events) == 1 && events[0].Actor == "anna" && strings.HasPrefix(events[0].Message, "node node1 is drained: a new kernel; what runs on it is told to stop at "); told != want {
+			t.Errorf("%s is told: %+v", run, events)
+		}
+	}
+}
+
 // TestStopAllRunsOnANode holds that all runs of a node are cancelled, also behind
 // one that somebody stops already.
 func TestStopAllRunsOnANode(t *testing.T) {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -127,7 +128,7 @@ func (t *tx) moveLaunch(ctx context.Context, x *muster.Execution, m *muster.Move
 			return err
 		}
 		if n > 0 {
-			if err := t.event(ctx, x.Run, muster.Event{Kind: muster.EventStop, Attempt: x.Attempt.Number, Message: fmt.Sprintf("the attempt is told to stop: %s", m.Stop), Actor: scheduler}); err != nil {
+			if err := t.event(ctx, x.Run, muster.Event{Kind: muster.EventStop, Attempt: x.Attempt.Number, Message: fmt.Sprintf("the attempt is told to stop: %s", cmp.Or(m.StopWhy, string(m.Stop))), Actor: scheduler}); err != nil {
 				return err
 			}
 		}
