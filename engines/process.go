@@ -14,8 +14,12 @@ import (
 	"time"
 )
 
-// maxLog is the size at which a log is put aside when its process starts anew.
-const maxLog = 10 << 20
+// A log of more than maxLog bytes is put aside when its process starts, and of one
+// that goes on and on every trimEvery.
+const (
+	maxLog    = 10 << 20
+	trimEvery = time.Minute
+)
 
 // Command is a program to run.
 type Command struct {
@@ -125,6 +129,23 @@ func environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return slices.ContainsFunc([]string{"NOMAD_", "CONSUL_", "VAULT_", "MUSTER_"}, func(prefix string) bool { return strings.HasPrefix(v, prefix) })
 	})
+}
+
+// trimLog puts a long log aside while its process goes on to append to it. What
+// is said while it is copied may be lost.
+func trimLog(path string, longest int64) error {
+	info, err := os.Stat(path)
+	if err != nil || info.Size() <= longest {
+		return err
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".old", text, 0o600); err != nil {
+		return err
+	}
+	return os.Truncate(path, 0)
 }
 
 // openLog opens a log to append to, and puts a long one aside.

@@ -299,3 +299,33 @@ func TestStartCancelled(t *testing.T) {
 		t.Errorf("after that: %+v", st)
 	}
 }
+
+// TestTrimLog puts a log aside while its process goes on to append to it.
+func TestTrimLog(t *testing.T) {
+	dir := t.TempDir()
+	log, gate := filepath.Join(dir, "log"), filepath.Join(dir, "gate")
+	p, err := Start(Command{Name: "talker", Log: log, Note: filepath.Join(dir, "note"),
+		Argv: []string{"/bin/sh", "-c", `echo before; until [ -e "$1" ]; do sleep 0.05; done; echo after`, "sh", gate}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	text := func(path string) string {
+		b, _ := os.ReadFile(path)
+		return string(b)
+	}
+	eventually(t, "it has spoken", func() bool { return text(log) == "before\n" })
+	if err := trimLog(log, 100); err != nil || text(log) != "before\n" {
+		t.Errorf("a short log becomes %q, %v", text(log), err)
+	}
+	if err := trimLog(log, 3); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	<-p.Exited()
+	if text(log) != "after\n" || text(log+".old") != "before\n" {
+		t.Errorf("%q, and aside %q", text(log), text(log+".old"))
+	}
+}

@@ -116,10 +116,8 @@ func (s *Service) supervise(p *Process, stop, done chan struct{}) {
 	defer close(done)
 	backOff := firstBackOff
 	for begin := time.Now(); ; begin = time.Now() {
-		select {
-		case <-stop:
+		if !s.await(p, stop) {
 			return
-		case <-p.Exited():
 		}
 		s.tell(fmt.Errorf("%s ended (%v), starting it again", s.Command.Name, p.err))
 		if time.Since(begin) > steadyAfter {
@@ -132,6 +130,23 @@ func (s *Service) supervise(p *Process, stop, done chan struct{}) {
 			case <-time.After(backOff):
 			}
 			p = s.again(stop)
+		}
+	}
+}
+
+// await returns when the program has ended, false when it is told to stop.
+// Meanwhile it keeps the log short.
+func (s *Service) await(p *Process, stop chan struct{}) bool {
+	for {
+		select {
+		case <-stop:
+			return false
+		case <-p.Exited():
+			return true
+		case <-time.After(trimEvery):
+			if err := trimLog(s.Command.Log, maxLog); err != nil {
+				s.tell(err)
+			}
 		}
 	}
 }
