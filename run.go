@@ -74,6 +74,7 @@ type Run struct {
 	Tags        map[string]string `json:"tags,omitempty"`
 	Properties  map[string]string `json:"properties,omitempty"`
 	Cluster     string            `json:"cluster"`
+	PlacedOn    string            `json:"placed_on,omitempty" doc:"The cluster of its last attempt, where that is an alternative."`
 	Spec        Spec              `json:"spec"`
 
 	State      RunState    `json:"state"`

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -11,7 +12,7 @@ import (
 
 // queueCommand shows who waits.
 func queueCommand() *cli.Command {
-	return &cli.Command{Name: "queue", Usage: "show the waiting runs in their order, with reasons", Action: showQueue, Flags: []cli.Flag{clusterFlag()}}
+	return &cli.Command{Name: "queue", Usage: "show the waiting runs in their order, with reasons", Action: showQueue, Flags: []cli.Flag{&cli.StringFlag{Name: "cluster", Usage: "only those that may start on this `CLUSTER`"}}}
 }
 
 func showQueue(c *cli.Context) error {
@@ -33,7 +34,7 @@ func showQueue(c *cli.Context) error {
 	return list(c, all, listing[*muster.Run]{
 		head: []string{"CLUSTER", "POSITION", "RUN", "PRIORITY", "WAITING", "REASON"},
 		row: func(r *muster.Run) []string {
-			return []string{r.Cluster, fmt.Sprint(r.Position), runInQueue(r), fmt.Sprint(r.Spec.Priority), lasted(r.QueuedAt, r.EndedAt), orDash(waiting(r))}
+			return []string{strings.Join(append([]string{r.Cluster}, r.Spec.Alternatives...), ", "), fmt.Sprint(r.Position), runInQueue(r), fmt.Sprint(r.Spec.Priority), lasted(r.QueuedAt, r.EndedAt), orDash(waiting(r))}
 		},
 		wide: []string{"EXPERIMENT", "INSTANCES", "LOOKED AT AGAIN"},
 		more: func(r *muster.Run) []string {

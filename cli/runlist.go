@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -65,7 +66,7 @@ func runListing(before map[string]string) listing[*muster.RunView] {
 	return listing[*muster.RunView]{
 		head: []string{"NAME", "STATE", "EXPERIMENT", "CLUSTER", "SUBMITTED", "RAN", "REASON"},
 		row: func(r *muster.RunView) []string {
-			return []string{before[r.Name] + r.Name, string(r.State), r.Experiment, r.Cluster, ago(r.CreatedAt), lastedRun(r), orDash(because(r))}
+			return []string{before[r.Name] + r.Name, string(r.State), r.Experiment, whereIs(r), ago(r.CreatedAt), lastedRun(r), orDash(because(r))}
 		},
 		wide: []string{"PARENT", "PRIORITY", "STARTED", "ENDED", "EXIT CODE", "METRICS"},
 		more: func(r *muster.RunView) []string {
@@ -75,7 +76,7 @@ func runListing(before map[string]string) listing[*muster.RunView] {
 			}
 			return []string{orDash(r.Parent), fmt.Sprint(r.Spec.Priority), clock(r.StartedAt), clock(r.EndedAt), code, orDash(metricWords(r.Metrics))}
 		},
-		values: map[string]func(*muster.RunView) any{"RAN": ranOf},
+		values: map[string]func(*muster.RunView) any{"RAN": ranOf, "CLUSTER": func(r *muster.RunView) any { return whereIs(r) }},
 		fields: map[string]string{"SUBMITTED": "created_at", "PRIORITY": "spec.priority", "STARTED": "started_at", "ENDED": "ended_at"},
 	}
 }
@@ -98,6 +99,9 @@ func metricWords(metrics map[string]float64) string {
 	}
 	return strings.Join(words, " ")
 }
+
+// whereIs is the cluster that a run is on, or waits for first.
+func whereIs(r *muster.RunView) string { return cmp.Or(r.PlacedOn, r.Cluster) }
 
 // lastedRun says how long a run's command took, or has taken so far.
 func lastedRun(r *muster.RunView) string {

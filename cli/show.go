@@ -79,8 +79,8 @@ func clusterOf(v *muster.RunView) string {
 	if len(v.Spec.Alternatives) > 0 {
 		text += ", else " + strings.Join(v.Spec.Alternatives, ", ")
 	}
-	if n := len(v.Attempts); n > 0 && v.Attempts[n-1].Cluster != "" && v.Attempts[n-1].Cluster != v.Cluster {
-		text += "; its last attempt is on " + v.Attempts[n-1].Cluster
+	if v.PlacedOn != "" {
+		text += "; its last attempt is on " + v.PlacedOn
 	}
 	return text
 }
@@ -113,7 +113,7 @@ func drawHead(t *table, v *muster.RunView, gone string) {
 		t.row("exit code", fmt.Sprint(*v.ExitCode))
 	}
 	if n, again := survived(v); n > 0 {
-		t.row("evictions survived", fmt.Sprintf("%d; %s of work was done again", n, length(again)))
+		t.row("evictions survived", fmt.Sprintf("%d; at most %s of work was done again", n, length(again)))
 	}
 	if n := len(v.Attempts); n > 0 {
 		last := v.Attempts[n-1]

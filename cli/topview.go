@@ -162,7 +162,7 @@ func (v topView) drawTab(t *table) {
 	default:
 		t.row("  RUN", "STATE", "EXPERIMENT", "CLUSTER", "RAN", "REASON")
 		for i, r := range v.seen.runs {
-			row(i, r.Name, string(r.State), r.Experiment, r.Cluster, lastedRun(r), orDash(because(r)))
+			row(i, r.Name, string(r.State), r.Experiment, whereIs(r), lastedRun(r), orDash(because(r)))
 		}
 	}
 }

@@ -27,6 +27,9 @@ func TestAlternatives(t *testing.T) {
 	if a := v.Attempts[len(v.Attempts)-1]; a.Cluster != "dear" || a.Tier != muster.TierDedicated {
 		t.Errorf("it ran on cluster %s (%s)", a.Cluster, a.Tier)
 	}
+	if list := p.muster("run", "list"); !strings.Contains(list, " dear ") {
+		t.Errorf("where it ran is not told:\n%s", list)
+	}
 	if show := p.muster("run", "show", name); !strings.Contains(show, "cheap, else dear; its last attempt is on dear") {
 		t.Errorf("where it ran is not shown:\n%s", show)
 	}

@@ -183,8 +183,10 @@ func (t *tx) tellRunsOn(ctx context.Context, nodeID, message string, by muster.O
 
 // runsOn returns what runs on a node.
 func (t *tx) runsOn(ctx context.Context, nodeID string) (runs []*muster.Run, err error) {
-	ids, err := collect(ctx, t, func(row scanner) (id int64, err error) { return id, row.Scan(&id) },
-		`SELECT DISTINCT a.run_id FROM launches l CROSS JOIN instances i ON i.launch_id = l.id CROSS JOIN attempts a ON a.launch_id = l.id
+	ids, err := collect(ctx, t, func(row scanner) (id int64, err error) {
+		err = row.Scan(&id)
+		return id, err
+	}, `SELECT DISTINCT a.run_id FROM launches l CROSS JOIN instances i ON i.launch_id = l.id CROSS JOIN attempts a ON a.launch_id = l.id
 			WHERE l.state <> 'purged' AND l.state IN ('reserved', 'dispatched') AND i.node_id = ?`, nodeID)
 	for _, id := range ids {
 		r, err := t.runByID(ctx, id)

@@ -79,8 +79,10 @@ func (s *Store) ListLeft(ctx context.Context, workspaceID int64) ([]*muster.Left
 		run       int64
 		instances int
 	}
-	attempts, err := collect(ctx, s.read, func(row scanner) (a attempt, err error) { return a, row.Scan(&a.run, &a.instances) },
-		leftAttempts, workspaceID)
+	attempts, err := collect(ctx, s.read, func(row scanner) (a attempt, err error) {
+		err = row.Scan(&a.run, &a.instances)
+		return a, err
+	}, leftAttempts, workspaceID)
 	for _, a := range attempts {
 		if l := byID[a.run]; l != nil {
 			l.Attempts = append(l.Attempts, a.instances)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/muster-ml/muster"
 )
@@ -146,7 +147,7 @@ func (t *tx) describeRun(ctx context.Context, r muster.NewRun, by muster.Origin)
 }
 
 const runColumns = `SELECT r.id, r.version, r.workspace_id, w.name, w.namespace, e.name, r.name, r.kind, coalesce(p.name, ''), r.display_name, r.description,
-	r.tags, r.properties, r.cluster, r.spec, r.state, r.reason, r.wait_reason, r.stop, r.exit_code,
+	r.tags, r.properties, r.cluster, CASE WHEN a.cluster <> r.cluster THEN a.cluster ELSE '' END, r.spec, r.state, r.reason, r.wait_reason, r.stop, r.exit_code,
 	r.failures, r.platform_failures, r.losses, r.evictions, r.not_before, r.created_at, r.queued_at, r.started_at, r.ended_at,
 	CASE WHEN r.ended_at = 0 AND r.state <> 'queued' THEN coalesce(i.phase, '') ELSE '' END, r.archived_at
 	FROM runs r JOIN workspaces w ON w.id = r.workspace_id JOIN experiments e ON e.id = r.experiment_id LEFT JOIN runs p ON p.id = r.parent_id
@@ -156,7 +157,7 @@ func scanRun(row scanner) (*muster.Run, error) {
 	r, wait := &muster.Run{}, &muster.WaitReason{}
 	var exit sql.NullInt64
 	if err := row.Scan(&r.ID, &r.Version, &r.WorkspaceID, &r.Workspace, &r.Namespace, &r.Experiment, &r.Name, &r.Kind, &r.Parent, &r.DisplayName, &r.Description,
-		jsonCol{&r.Tags}, jsonCol{&r.Properties}, &r.Cluster, jsonCol{&r.Spec}, &r.State, &r.Reason, jsonCol{wait}, &r.Stop, &exit,
+		jsonCol{&r.Tags}, jsonCol{&r.Properties}, &r.Cluster, &r.PlacedOn, jsonCol{&r.Spec}, &r.State, &r.Reason, jsonCol{wait}, &r.Stop, &exit,
 		&r.Failures, &r.PlatformFailures, &r.Losses, &r.Evictions, timeCol{&r.NotBefore}, timeCol{&r.CreatedAt}, timeCol{&r.QueuedAt}, timeCol{&r.StartedAt}, timeCol{&r.EndedAt},
 		&r.Phase, timeCol{&r.ArchivedAt}); err != nil {
 		return nil, err
@@ -200,23 +201,40 @@ const queued = `WHERE r.state = 'queued' AND r.held_by = '' `
 // inQueue is the order of the queues.
 const inQueue = `ORDER BY r.cluster, r.priority DESC, r.queued_at, r.id `
 
+// forCluster chooses those that may start on a cluster: it is theirs, or an
+// alternative.
+const forCluster = `AND (r.cluster = ?1 OR r.id IN (SELECT q.id FROM runs q, json_each(q.spec, '$.alternatives') other WHERE q.state = 'queued' AND q.held_by = '' AND other.value = ?1)) `
+
+// queuePlaces are the positions of the runs in their queues.
+const queuePlaces = `SELECT r.id, row_number() OVER (PARTITION BY r.cluster ORDER BY r.priority DESC, r.queued_at, r.id) FROM runs r ` + queued
+
 // ListQueue returns the first of the waiting runs by cluster and position, and
-// how many wait. The list begins with the first of each cluster, so that a
-// position is found by counting along.
+// how many wait: all, or those that may start on one cluster.
 func (s *Store) ListQueue(ctx context.Context, cluster string, limit int) (runs []*muster.Run, total int, err error) {
 	where, args := queued, []any{}
 	if cluster != "" {
-		where, args = queued+`AND r.cluster = ? `, append(args, cluster)
+		where, args = queued+forCluster, append(args, cluster)
 	}
 	if err := s.read.QueryRowContext(ctx, `SELECT count(*) FROM runs r `+where, args...).Scan(&total); err != nil {
 		return nil, 0, err
 	}
-	runs, err = collect(ctx, s.read, scanRun, runColumns+where+inQueue+`LIMIT ?`, append(args, limit)...)
-	for i, r := range runs {
-		r.Position = 1
-		if i > 0 && runs[i-1].Cluster == r.Cluster {
-			r.Position += runs[i-1].Position
-		}
+	if runs, err = collect(ctx, s.read, scanRun, runColumns+where+inQueue+`LIMIT `+strconv.Itoa(limit), args...); err != nil {
+		return nil, 0, err
+	}
+	type place struct {
+		run      int64
+		position int
+	}
+	places, err := collect(ctx, s.read, func(row scanner) (p place, err error) {
+		err = row.Scan(&p.run, &p.position)
+		return p, err
+	}, queuePlaces)
+	byRun := make(map[int64]int, len(places))
+	for _, p := range places {
+		byRun[p.run] = p.position
+	}
+	for _, r := range runs {
+		r.Position = byRun[r.ID]
 	}
 	return runs, total, err
 }

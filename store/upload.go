@@ -39,8 +39,10 @@ const keepers = `run_data d JOIN runs r ON r.id = d.run_id WHERE r.workspace_id 
 // KeptUploads returns the uploads that a run keeps, and those that were seen
 // since.
 func (s *Store) KeptUploads(ctx context.Context, workspaceID int64, since time.Time) (map[muster.Ref]bool, error) {
-	refs, err := collect(ctx, s.read, func(row scanner) (ref muster.Ref, err error) { return ref, row.Scan(&ref) },
-		`SELECT d.ref FROM `+keepers+` UNION SELECT ? || sha256 FROM uploads WHERE workspace_id = ? AND seen_at >= ?`,
+	refs, err := collect(ctx, s.read, func(row scanner) (ref muster.Ref, err error) {
+		err = row.Scan(&ref)
+		return ref, err
+	}, `SELECT d.ref FROM `+keepers+` UNION SELECT ? || sha256 FROM uploads WHERE workspace_id = ? AND seen_at >= ?`,
 		workspaceID, muster.UploadRef(""), workspaceID, micros(since))
 	kept := map[muster.Ref]bool{}
 	for _, ref := range refs {

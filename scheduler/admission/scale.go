@@ -199,7 +199,7 @@ func (p *plan) reason(nodes int) string {
 	case nodes > len(p.nodes):
 		return fmt.Sprintf("its min is %d", p.in.Scale.Min)
 	}
-	return "nobody waits for more"
+	return "no run needs more now"
 }
 
 // spare lists the nodes that may leave: empty, idle for long enough, waited for

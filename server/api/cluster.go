@@ -46,7 +46,7 @@ func (a *API) registerClusters() {
 
 // ofQueue chooses the beginning of a queue.
 type ofQueue struct {
-	Cluster string `query:"cluster" doc:"Only this cluster's."`
+	Cluster string `query:"cluster" doc:"Only those that may start on this cluster: it is theirs, or one of their alternatives."`
 	Limit   int    `query:"limit" minimum:"1" maximum:"1000" default:"1000"`
 }
 
