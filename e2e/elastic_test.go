@@ -180,6 +180,42 @@ x-muster: {grace: 10, checkpoint_command: "echo saved for $MUSTER_RUN_NAME > $MU
 	}
 }
 
+// TestReplacement announces the loss of a run's node long before it comes, and
+// holds that the number wanted counts that node until then: another comes beside
+// it, and the run goes on there from what it has saved.
+func TestReplacement(t *testing.T) {
+	p := elastic(t)
+	p.muster("cluster", "create", "--provider", "local", "--size", "local.small", "--tier", "low_priority", "--max", "2", "--idle", "600s", "announced")
+	name := p.submit(`command: test $MUSTER_ATTEMPT -gt 1 || sleep 600; cat $MUSTER_CHECKPOINT_DIR/mark
+compute: announced
+x-muster: {grace: 10, checkpoint_command: "echo saved > $MUSTER_CHECKPOINT_DIR/mark", resources: {cpus: 0.3, memory: 100Mi}}
+`, "--name", "moved")
+	p.running(name)
+	taken := p.node("announced").Name
+	p.muster("cluster", "evict", "announced", "--nodes", "1", "--notice", "30m") // it is there until the end of the test
+	v := p.ends(name, muster.RunSucceeded)
+	if len(v.Attempts) != 2 || v.Attempts[0].Outcome != muster.OutcomeEvicted || v.Attempts[0].Instances[0].NodeName != taken || v.Attempts[1].Instances[0].NodeName == taken {
+		t.Fatalf("the node that will be taken is %s, and the attempts are %+v", taken, v.Attempts)
+	}
+	if said := p.muster("run", "logs", name, "--attempt", "2", "--stream", "stdout"); said != "saved\n" {
+		t.Errorf("its second attempt finds %q", said)
+	}
+	events := p.muster("cluster", "events", "announced")
+	rest := events
+	for _, text := range []string{"node " + taken + " will be taken", "it shall have 2 nodes: 1 more for 1 waiting run", "node " + v.Attempts[1].Instances[0].NodeName + " has come"} {
+		found := false
+		if _, rest, found = strings.Cut(rest, text); !found {
+			t.Fatalf("%q is not among the events, or not in its place:\n%s", text, events)
+		}
+	}
+	if strings.Contains(events, "is gone") || strings.Contains(events, "it shall have 3 nodes") {
+		t.Errorf("one node was to come, and none to go yet:\n%s", events)
+	}
+	if c := p.cluster("announced"); c.Nodes != 2 || c.Counts[muster.NodeLeaving] != 1 || c.Wanted.Nodes != 2 {
+		t.Errorf("it has %d nodes, %v, and wants %+v", c.Nodes, c.Counts, c.Wanted)
+	}
+}
+
 // TestVanish kills the Nomad client of a run's node, and holds that this is one
 // eviction: nothing is placed any more on a machine that does not exist, though
 // Nomad still calls its node ready.
