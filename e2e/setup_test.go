@@ -208,6 +208,61 @@ x-muster: {provider: local, setup: {command: "test -e %s || { echo it is not the
 	p.ends(name, muster.RunSucceeded)
 }
 
+// TestSetupChanges gives the one node of a cluster another set-up, and holds that
+// no command begins on it before that has ended: also while its agent has not heard
+// of it, and while a run is there for whose end it waits.
+func TestSetupChanges(t *testing.T) {
+	p, m := elastic(t), newMarks(t)
+	file := func(word string) string {
+		return p.file(fmt.Sprintf(`
+name: changes
+size: local.small
+min_instances: 1
+max_instances: 1
+idle_time_before_scale_down: 600
+x-muster: {provider: local, setup: {as_root: %v, command: "sleep 2; echo done > %s"}}
+`, os.Geteuid() == 0, m.file(word)))
+	}
+	after := func(word string) string { return "command: cat " + m.file(word) + "\ncompute: changes\n" + tiny } // it fails where that set-up has not ended
+	p.muster("cluster", "create", "--file", file("first"))
+	p.eventually("the node to be ready", func() bool { return p.node("changes").State == muster.NodeIdle }, p.clusterStory("changes"))
+
+	// Its agent is held up: what it has told is of the set-up before.
+	agents := processes(t, "MUSTER_NODE_NAME="+p.node("changes").Name, "muster-agent\x00node")
+	if len(agents) == 0 {
+		t.Fatal("the agent of the node is not found")
+	}
+	signal := func(s syscall.Signal) {
+		for _, pid := range agents {
+			if err := syscall.Kill(pid, s); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	signal(syscall.SIGSTOP)
+	defer signal(syscall.SIGCONT)
+	p.muster("cluster", "update", "--file", file("second"), "changes")
+	early := p.submit(after("second"), "--name", "early")
+	p.until(early, "the run to wait on the node, or to begin", func(v view) bool {
+		return v.Phase == muster.PhaseSetup || v.State == muster.RunRunning || v.State.Final()
+	})
+	signal(syscall.SIGCONT)
+	p.ends(early, muster.RunSucceeded)
+
+	// A run is there: it goes on, and the next is not even placed beside it.
+	stays := p.submit("command: until test -e "+m.file("enough")+"; do sleep 0.2; done\ncompute: changes\n"+tiny, "--name", "stays")
+	p.running(stays)
+	p.muster("cluster", "update", "--file", file("third"), "changes")
+	p.eventually("the node to wait for its run", func() bool { return p.node("changes").Reason == "waits until the runs on it have ended" }, p.clusterStory("changes"))
+	behind := p.submit(after("third"), "--name", "behind")
+	p.until(behind, "a reason to wait", func(v view) bool { return v.WaitReason != nil && v.WaitReason.Code != muster.WaitNew })
+	m.set("enough", "")
+	p.ends(behind, muster.RunSucceeded)
+	if v := p.ends(stays, muster.RunSucceeded); len(v.Attempts) != 1 {
+		t.Errorf("the run that was there was disturbed: %+v", v.Attempts)
+	}
+}
+
 // TestExclude takes a node out of service and into it again.
 func TestExclude(t *testing.T) {
 	p := elastic(t)
