@@ -25,7 +25,7 @@ const (
 
 // ReadCompute reads a file of compute; name is its path, for errors.
 func ReadCompute(r io.Reader, name string) (*Compute, error) {
-	f := &file{name: name, set: map[any]string{}}
+	f := &file{content: aCluster, name: name, set: map[any]string{}}
 	if name == "-" {
 		f.name = "stdin"
 	}

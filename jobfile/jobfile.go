@@ -29,7 +29,7 @@ type Job struct {
 // its folder; "-" stands for a file without one. set holds values by their
 // place, such as inputs.x, which take the place of the file's own.
 func Read(r io.Reader, name string, set map[string]string) (*Job, error) {
-	f := &file{name: name, dir: filepath.Dir(name), set: map[any]string{}}
+	f := &file{content: aJob, name: name, dir: filepath.Dir(name), set: map[any]string{}}
 	if name == "-" {
 		f.name, f.dir = "stdin", "."
 	}
@@ -52,7 +52,7 @@ func Read(r io.Reader, name string, set map[string]string) (*Job, error) {
 // ReadSent reads the text of a job file that came without the files beside it:
 // it may name what was uploaded, and nothing on a machine.
 func ReadSent(text []byte) (*muster.RunRequest, error) {
-	f := &file{name: "job", set: map[any]string{}, sent: true}
+	f := &file{content: aJob, name: "job", set: map[any]string{}, sent: true}
 	j, err := f.read(text, nil)
 	if err != nil {
 		return nil, err

@@ -144,7 +144,7 @@ func TestBadFiles(t *testing.T) {
 		{"command: a\n<<: {name: b}\n", "2:1: merge keys are not read: write the keys out"},
 		{"tags: &a {b: c}\nproperties:\n  <<: *a\ncommand: a\n", "3:3: merge keys are not read: write the keys out"},
 		{"? [a]\n: b\n", "1:3: a key is a list: write a word"},
-		{strings.Repeat("#", 10<<20), "1:1: the file is larger than 1048576 bytes: a job file names data, it does not hold it"},
+		{strings.Repeat("#", 10<<20), "1:1: the file is larger than 1048576 bytes: a job file names data and programs, it does not hold them"},
 		{"comand: python train.py\n", "1:1: there is no key comand: did you mean command?"},
 		{"command: a\nzzzzzz: 1\n", "2:1: there is no key zzzzzz: use one of $schema, code, command, compute, description, display_name, distribution, environment, environment_variables, experiment_name, identity, inputs, limits, name, outputs, parent_job_name, properties, queue_settings, resources, services, tags, type, x-muster"},
 		{"name: x\n", "1:1: the job has no command: say what to execute: command: python train.py"},

@@ -15,8 +15,18 @@ import (
 	"github.com/muster-ml/muster"
 )
 
+// content is what a file is about, in the words of its errors.
+type content struct{ noun, first string } // first is a key that it cannot do without
+
+// What files are about.
+var (
+	aJob     = content{"job", "command"}
+	aCluster = content{"cluster", "name"}
+)
+
 // file is the file that is read.
 type file struct {
+	content
 	name  string // as errors call it
 	dir   string // to which its paths are relative
 	lines []string
@@ -80,7 +90,7 @@ func follow(n *yaml.Node) *node {
 // parse reads the text into the mapping that it must be.
 func (f *file) parse(text []byte) (*node, error) {
 	if len(text) > MaxSize {
-		return nil, f.at(1, 1, "the file is larger than %d bytes", MaxSize).WithCure("a job file names data, it does not hold it")
+		return nil, f.at(1, 1, "the file is larger than %d bytes", MaxSize).WithCure("a %s file names data and programs, it does not hold them", f.noun)
 	}
 	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
 	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
@@ -94,18 +104,18 @@ func (f *file) parse(text []byte) (*node, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, more yaml.Node
 	if err := decoder.Decode(&doc); errors.Is(err, io.EOF) || err == nil && len(doc.Content) > 0 && follow(doc.Content[0]).null() {
-		return nil, f.at(1, 1, "the file is empty").WithCure("a job file needs at least a command")
+		return nil, f.at(1, 1, "the file is empty").WithCure("a %s file needs at least a %s", f.noun, f.first)
 	} else if err != nil {
 		return nil, f.syntaxError(err)
 	}
 	if err := decoder.Decode(&more); err == nil {
-		return nil, f.at(max(more.Line, 1), max(more.Column, 1), "a second document begins here").WithCure("write one job a file")
+		return nil, f.at(max(more.Line, 1), max(more.Column, 1), "a second document begins here").WithCure("write one %s a file", f.noun)
 	} else if !errors.Is(err, io.EOF) {
 		return nil, f.syntaxError(err)
 	}
 	root := follow(doc.Content[0])
 	if root.Kind != yaml.MappingNode {
-		return nil, f.errorf(root, "", "a job file is a mapping of keys to values, and this is %s", describe(root)).WithCure("begin with command: …")
+		return nil, f.errorf(root, "", "a %s file is a mapping of keys to values, and this is %s", f.noun, describe(root)).WithCure("begin with %s: …", f.first)
 	}
 	return root, nil
 }
@@ -117,7 +127,7 @@ func (f *file) checkText() error {
 		for _, c := range line {
 			column++
 			if c == utf8.RuneError || c < ' ' && c != '\t' && c != '\r' || c == 0x7f {
-				return f.at(i+1, column, "a character that is not text").WithCure("job files are YAML or JSON in UTF-8")
+				return f.at(i+1, column, "a character that is not text").WithCure("%s files are YAML or JSON in UTF-8", f.noun)
 			}
 		}
 	}
