@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -93,9 +91,9 @@ func setOf[T any](c *cli.Context, flag string, value T) *T {
 
 // readCompute reads a file of compute.
 func readCompute(c *cli.Context, file string) (*jobfile.Compute, error) {
-	f, err := os.Open(file)
+	f, err := openFile("cluster", file)
 	if err != nil {
-		return nil, muster.Errorf(muster.CodeInvalid, "%s cannot be read: %v", file, errors.Unwrap(err)).At("file")
+		return nil, err
 	}
 	defer f.Close()
 	read, err := jobfile.ReadCompute(f, file)

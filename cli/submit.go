@@ -121,14 +121,11 @@ func readJob(c *cli.Context, file string) (*jobfile.Job, error) {
 	}
 	from := c.App.Reader
 	if file != "-" {
-		f, err := os.Open(file)
+		f, err := openFile("job", file)
 		if err != nil {
-			return nil, muster.Errorf(muster.CodeInvalid, "the job file cannot be read: %v", err)
+			return nil, err
 		}
 		defer f.Close()
-		if info, err := f.Stat(); err == nil && info.IsDir() {
-			return nil, muster.Errorf(muster.CodeInvalid, "%s is a folder, and not a job file", file)
-		}
 		from = f
 	}
 	job, err := jobfile.Read(from, file, set)
@@ -136,6 +133,19 @@ func readJob(c *cli.Context, file string) (*jobfile.Job, error) {
 		job.Request.Parent = c.String("parent")
 	}
 	return job, err
+}
+
+// openFile opens the file that says what a job or a cluster is.
+func openFile(noun, file string) (*os.File, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, muster.Errorf(muster.CodeInvalid, "the %s file cannot be read: %v", noun, err).WithCure("name one that is there, and that you may read")
+	}
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		f.Close()
+		return nil, muster.Errorf(muster.CodeInvalid, "%s is a folder, and not a %s file", file, noun).WithCure("name the file in it")
+	}
+	return f, nil
 }
 
 // submission brings a job to a server.

@@ -31,7 +31,7 @@ func ReadCompute(r io.Reader, name string) (*Compute, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", f.name, err)
+		return nil, fmt.Errorf("read the cluster file: %w", err)
 	}
 	root, err := f.parse(text)
 	if err != nil {

@@ -35,7 +35,7 @@ func Read(r io.Reader, name string, set map[string]string) (*Job, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", f.name, err)
+		return nil, fmt.Errorf("read the job file: %w", err)
 	}
 	j, err := f.read(text, set)
 	if err != nil {
