@@ -142,7 +142,7 @@ func (h *Health) validate() error {
 		case CheckName("check", c.Name) != nil:
 			return Within(CheckName("check", c.Name), strings.TrimSuffix(field, "."))
 		case seen[c.Name]:
-			return Errorf(CodeInvalid, "there are two checks %s", c.Name).At(field + "name")
+			return Errorf(CodeInvalid, "there are two checks %s", c.Name).At(field + "name").WithCure("give each its own name")
 		case c.Command == "" || len(c.Command) > maxSetupText:
 			return Errorf(CodeInvalid, "check %s has a command of %d bytes", c.Name, len(c.Command)).At(field+"command").WithCure("use 1 to %d", maxSetupText)
 		case c.Timeout < Seconds(1) || c.Timeout > maxCheckTimeout:

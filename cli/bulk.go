@@ -60,7 +60,7 @@ func placedAmong(err error, jobs []*jobfile.Job, files []string) error {
 		if !about {
 			continue
 		}
-		at := placed(e.At(strings.TrimSuffix(field, ".")), job)
+		at := placed(e.At(strings.TrimSuffix(field, ".")), &job.Written)
 		if at.Error() == e.Error() {
 			named := *e
 			named.Message = files[i] + ": " + e.Message

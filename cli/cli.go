@@ -121,6 +121,14 @@ func settle(path string, commands []*cli.Command) {
 // fieldFlags are the flags of fields of the API that are called otherwise.
 var fieldFlags = map[string]string{"drain_seconds": "wait", "excluded": "reason", "workspaces": "allow"}
 
+// flagOf returns the flag that would say what stands at a field, or in it.
+func flagOf(field string) string {
+	if i := strings.IndexAny(field, ".["); i >= 0 {
+		field = field[:i]
+	}
+	return cmp.Or(fieldFlags[field], strings.ReplaceAll(strings.TrimSuffix(field, "_seconds"), "_", "-"))
+}
+
 // sayingFlags lets what the server says of a field speak of the flag that the
 // caller has given for it.
 func sayingFlags(do cli.ActionFunc) cli.ActionFunc {
@@ -130,7 +138,7 @@ func sayingFlags(do cli.ActionFunc) cli.ActionFunc {
 		if !ok || e.Field == "" || c.Command == nil {
 			return err
 		}
-		flag := cmp.Or(fieldFlags[e.Field], strings.ReplaceAll(strings.TrimSuffix(e.Field, "_seconds"), "_", "-"))
+		flag := flagOf(e.Field)
 		rest, about := strings.CutPrefix(e.Message, e.Field+" ")
 		if !about || find(c.Command.Flags, flag) == nil || !c.IsSet(flag) {
 			return err

@@ -89,8 +89,12 @@ func setOf[T any](c *cli.Context, flag string, value T) *T {
 	return &value
 }
 
-// readCompute reads a file of compute.
-func readCompute(c *cli.Context, file string) (*jobfile.Compute, error) {
+// readCompute reads the cluster's file that was named, nil where none was.
+func readCompute(c *cli.Context) (*jobfile.Compute, error) {
+	file := c.String("file")
+	if file == "" {
+		return nil, nil
+	}
 	f, err := openFile("cluster", file)
 	if err != nil {
 		return nil, err
@@ -106,16 +110,23 @@ func readCompute(c *cli.Context, file string) (*jobfile.Compute, error) {
 	return read, nil
 }
 
-// readCluster reads what cluster is asked for: a file, and flags over it.
-func readCluster(c *cli.Context) (*muster.ClusterRequest, error) {
+// placedInFile lets a refusal of the server say which line of a cluster's file it
+// is about. What a flag says stands in none, and the file's name was looked at as it
+// was read.
+func placedInFile(c *cli.Context, err error, file *jobfile.Compute) error {
+	e, ok := err.(*muster.Error)
+	if !ok || file == nil || e.Field == "name" || c.IsSet(flagOf(e.Field)) {
+		return err
+	}
+	return placed(err, &file.Written)
+}
+
+// readCluster puts flags over what a file says of a cluster, nil for none.
+func readCluster(c *cli.Context, file *jobfile.Compute) (*muster.ClusterRequest, error) {
 	q := &muster.ClusterRequest{Provider: muster.ProviderNone, Tier: muster.TierDedicated}
 	names := []string{"NAME"}
-	if file := c.String("file"); file != "" {
-		read, err := readCompute(c, file)
-		if err != nil {
-			return nil, err
-		}
-		q, names = &read.Request, []string{"[NAME]"}
+	if file != nil {
+		q, names = &file.Request, []string{"[NAME]"}
 	}
 	args, err := arguments(c, names...)
 	if err != nil {
@@ -164,7 +175,11 @@ func readCluster(c *cli.Context) (*muster.ClusterRequest, error) {
 }
 
 func createCluster(c *cli.Context) error {
-	q, err := readCluster(c)
+	file, err := readCompute(c)
+	if err != nil {
+		return err
+	}
+	q, err := readCluster(c, file)
 	if err != nil {
 		return err
 	}
@@ -175,7 +190,7 @@ func createCluster(c *cli.Context) error {
 	defer api.Close()
 	k, err := api.CreateCluster(c.Context, q)
 	if err != nil {
-		return err
+		return placedInFile(c, err, file)
 	}
 	if k.Nodes == 0 && !k.Provider.Elastic() {
 		fmt.Fprintf(c.App.ErrWriter, "note: node pool %s has no node: runs of cluster %s wait until one joins; nomad node pool list shows the pools\n", k.NodePool, k.Name)
@@ -192,20 +207,20 @@ func createCluster(c *cli.Context) error {
 func updateCluster(c *cli.Context) error {
 	change := muster.ClusterChange{Size: setText(c, "size"), Min: setOf(c, "min", c.Int("min")), Max: setOf(c, "max", c.Int("max")), Idle: setOf(c, "idle", muster.Duration(c.Duration("idle"))),
 		Workspaces: setOf(c, "allow", allowed(c)), RunAs: setText(c, "run-as"), OS: setText(c, "os"), OnShrink: (*muster.OnShrink)(setText(c, "on-shrink"))}
-	if file := c.String("file"); file != "" {
-		read, err := readCompute(c, file)
-		if err != nil {
-			return err
+	file, err := readCompute(c)
+	if err != nil {
+		return err
+	}
+	if file != nil {
+		if name := c.Args().First(); name != "" && file.Request.Name != name {
+			return muster.Errorf(muster.CodeInvalid, "%s is of cluster %s, and %s is to be changed", c.String("file"), file.Request.Name, name).At("file")
 		}
-		if name := c.Args().First(); name != "" && read.Request.Name != name {
-			return muster.Errorf(muster.CodeInvalid, "%s is of cluster %s, and %s is to be changed", file, read.Request.Name, name).At("file")
-		}
-		change = read.Change().Over(change)
+		change = file.Change().Over(change)
 	}
 	if change.Empty() {
 		return muster.Errorf(muster.CodeInvalid, "nothing is to be changed").WithCure("name what by a flag, such as --max 8; --help lists them")
 	}
-	return changeCluster(c, change)
+	return placedInFile(c, changeCluster(c, change), file)
 }
 
 // pauseCluster stops a cluster, or lets it go on.

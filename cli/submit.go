@@ -163,7 +163,7 @@ func (s *submission) submit(ctx context.Context, job *jobfile.Job) (*muster.Run,
 		return nil, err
 	}
 	r, err := s.api.CreateRun(ctx, s.workspace, &job.Request)
-	return r, placed(err, job)
+	return r, placed(err, &job.Written)
 }
 
 // bring uploads what a job needs, and names the uploads in its request.
@@ -194,22 +194,25 @@ func (s *submission) bring(ctx context.Context, job *jobfile.Job) error {
 	return nil
 }
 
-// placed lets a refusal of the server say which line of the job file it is
-// about.
-func placed(err error, job *jobfile.Job) error {
+// placed lets a refusal of the server say which line of a file it is about.
+func placed(err error, file *jobfile.Written) error {
 	e, ok := err.(*muster.Error)
 	if !ok || !slices.Contains([]muster.Code{muster.CodeRefused, muster.CodeInvalid, muster.CodeNotFound}, e.Code) || e.Field == "" {
 		return err
 	}
 	there := *e
-	there.Field = jobfile.Key(e.Field)
-	at := job.Place(e.Field)
-	if at == "" {
-		return &there
+	there.Field = file.Key(e.Field)
+	if rest, about := strings.CutPrefix(e.Message, lastOf(e.Field)+" "); about {
+		there.Message = lastOf(there.Field) + " " + rest
 	}
-	there.Message = at + ": " + e.Message
+	if at := file.Place(e.Field); at != "" {
+		there.Message = at + ": " + there.Message
+	}
 	return &there
 }
+
+// lastOf returns the last word of a place such as setup.command.
+func lastOf(place string) string { return place[strings.LastIndex(place, ".")+1:] }
 
 // upload packs a file or folder and brings it to the server, unless the same is
 // there already.

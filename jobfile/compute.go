@@ -13,8 +13,7 @@ import (
 type Compute struct {
 	Request  muster.ClusterRequest
 	Warnings []string // keys that mean nothing here
-
-	root *node
+	Written
 }
 
 // The limits that Azure ML's files leave out.
@@ -38,7 +37,7 @@ func ReadCompute(r io.Reader, name string) (*Compute, error) {
 		return nil, err
 	}
 	j := &job{file: f}
-	c := &Compute{root: root}
+	c := &Compute{Written: Written{f, root}}
 	q, idle := &c.Request, 0
 	q.Max = defaultMaxInstances
 	const nothing = "means nothing here and is passed over"

@@ -20,9 +20,7 @@ type Job struct {
 	Request muster.RunRequest
 	Code    string            // the local folder or file with the code; "" for none
 	Uploads map[string]string // local files and folders by the name of the input
-
-	from *file // the file and its first node: see Place
-	root *node
+	Written
 }
 
 // Read reads a job file. name is its path: local paths in it are relative to
@@ -72,7 +70,7 @@ func (f *file) read(text []byte, set map[string]string) (*Job, error) {
 	if err := f.checkKind(root); err != nil {
 		return nil, err
 	}
-	j := &job{file: f, Job: Job{Uploads: map[string]string{}, from: f, root: root}}
+	j := &job{file: f, Job: Job{Uploads: map[string]string{}, Written: Written{f, root}}}
 	if err := j.read(root); err != nil {
 		return nil, err
 	}

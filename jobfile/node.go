@@ -16,12 +16,16 @@ import (
 )
 
 // content is what a file is about, in the words of its errors.
-type content struct{ noun, first string } // first is a key that it cannot do without
+type content struct {
+	noun  string
+	first string // a key that it cannot do without
+	keys  []renamed
+}
 
 // What files are about.
 var (
-	aJob     = content{"job", "command"}
-	aCluster = content{"cluster", "name"}
+	aJob     = content{"job", "command", jobKeys}
+	aCluster = content{"cluster", "name", clusterKeys}
 )
 
 // file is the file that is read.
