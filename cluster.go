@@ -36,6 +36,11 @@ func Providers() []Provider {
 	return []Provider{ProviderNone, ProviderLocal, ProviderAWS, ProviderAzure, ProviderGCE}
 }
 
+// clouds lists the providers whose nodes are in a group of a cloud's.
+func clouds() []Provider {
+	return slices.DeleteFunc(Providers(), func(p Provider) bool { return groupKeys[p] == nil })
+}
+
 // wordsOf puts words into a list.
 func wordsOf[T ~string](words []T) string {
 	all := make([]string, len(words))
@@ -195,7 +200,7 @@ func (s *ClusterSettings) validate(p Provider) error {
 			return Errorf(CodeInvalid, "nodes of a cluster without a provider just exist: it has no min, max or idle time").At("provider").
 				WithCure("name a provider: %s", wordsOf(Providers()[1:]))
 		}
-		return nil
+		return s.checkGroup(p)
 	}
 	switch {
 	case s.Size == "":
@@ -211,15 +216,19 @@ func (s *ClusterSettings) validate(p Provider) error {
 }
 
 // groupKeys are what a provider must be told to find its nodes; of some it takes
-// one.
+// one. Others have no group.
 var groupKeys = map[Provider][][]string{
 	ProviderAWS:   {{"aws_asg_name"}},
 	ProviderAzure: {{"resource_group"}, {"vm_scale_set"}},
 	ProviderGCE:   {{"project"}, {"region", "zone"}, {"mig_name"}},
 }
 
-// checkGroup refuses credentials, and a group that the provider does not find.
+// checkGroup refuses credentials, and a group that the provider has none of or does
+// not find.
 func (s *ClusterSettings) checkGroup(p Provider) error {
+	if groupKeys[p] == nil && len(s.Group) > 0 {
+		return Errorf(CodeInvalid, "provider %s has no groups of nodes", p).At("group").WithCure("leave the group out, or name the provider that has it: %s", wordsOf(clouds()))
+	}
 	for key := range s.Group {
 		if HoldsSecret(key) {
 			return Errorf(CodeInvalid, "group.%s would be kept and shown in clear", key).At("group." + key).WithCure("give credentials to the autoscaler, in its environment or files")
