@@ -122,8 +122,13 @@ func (r *ClusterRequest) Cluster() *Cluster {
 	return c
 }
 
-// DefaultIdle is how long a node is idle before it leaves.
-const DefaultIdle = Duration(2 * time.Minute)
+// How long a node is idle before it leaves: unless it is set, and at the least and
+// the most.
+const (
+	DefaultIdle = Duration(2 * time.Minute)
+	MinIdle     = Duration(time.Second)
+	MaxIdle     = Duration(7 * 24 * time.Hour)
+)
 
 // MaxNodes is the most that a cluster may have.
 const MaxNodes = 10_000
@@ -209,8 +214,9 @@ func (s *ClusterSettings) validate(p Provider) error {
 		return Errorf(CodeInvalid, "max is %d", s.Max).At("max").WithCure("use 1 to %d", MaxNodes)
 	case s.Min < 0 || s.Min > s.Max:
 		return Errorf(CodeInvalid, "min is %d", s.Min).At("min").WithCure("use 0 to max, which is %d", s.Max)
-	case s.Idle < Seconds(1) || s.Idle > Duration(7*24*time.Hour):
-		return Errorf(CodeInvalid, "idle_seconds is %g", time.Duration(s.Idle).Seconds()).At("idle_seconds").WithCure("use 1 to 604800 seconds")
+	case s.Idle < MinIdle || s.Idle > MaxIdle:
+		return Errorf(CodeInvalid, "idle_seconds is %.10g", time.Duration(s.Idle).Seconds()).At("idle_seconds").
+			WithCure("use %g to %.10g", time.Duration(MinIdle).Seconds(), time.Duration(MaxIdle).Seconds())
 	}
 	return s.checkGroup(p)
 }

@@ -16,7 +16,7 @@ type Compute struct {
 	Written
 }
 
-// The limits that Azure ML's files leave out.
+// What Azure ML's files leave out, and the most seconds of a time in them.
 const (
 	defaultMaxInstances = 1
 	maxIdleSeconds      = 7 * 24 * 3600

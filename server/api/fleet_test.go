@@ -35,6 +35,7 @@ func TestElasticClusters(t *testing.T) {
 		{"PATCH", "/clusters/e", `{"paused":false,"health":{"free_disk_mib":512}}`, `"paused":false`},
 		{"GET", "/clusters/e/events", "", `"message":"resumed, a health check"`},
 		{"PATCH", "/clusters/e", `{"paused":true}`, `"paused":true`},
+		{"PATCH", "/clusters/e", `{"idle_seconds":32400000}`, `idle_seconds is 32400000","code":"invalid","field":"idle_seconds","cure":"use 1 to 604800"`},
 		{"GET", "/clusters/e/scaling", "", `"status":409`},
 		{"PUT", "/clusters/e/machines", `{"machines":[],"failure":{"kind":"quota","message":"no more","since":"2026-01-01T00:00:00Z","tries":1,"until":"2026-01-01T00:00:00Z"}}`, ""},
 		{"GET", "/clusters/e", "", `"failure":{"kind":"quota","message":"no more"`},
