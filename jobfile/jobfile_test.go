@@ -96,6 +96,22 @@ func TestSet(t *testing.T) {
 	}
 }
 
+// TestSetList sets a list in the place of another, or of none.
+func TestSetList(t *testing.T) {
+	for _, text := range []string{"command: a\n", "command: a\nx-muster: {alternatives: [x, y]}\n", "command: a\nx-muster:\n  alternatives: x\n"} {
+		for value, want := range map[string][]string{"b": {"b"}, "b,c": {"b", "c"}, "[b, c]": {"b", "c"}, "": nil} {
+			job, err := read(text, map[string]string{"x-muster.alternatives": value})
+			if err != nil || !slices.Equal(job.Request.Spec.Alternatives, want) {
+				t.Errorf("%s--set x-muster.alternatives=%s: %v", text, value, err)
+				continue
+			}
+			if at := job.Place("alternatives[0]"); at != "--set x-muster.alternatives" {
+				t.Errorf("it stands at %q", at)
+			}
+		}
+	}
+}
+
 func TestSetRefuses(t *testing.T) {
 	const text = "command: echo ${{inputs.rate}}\ninputs:\n  rate: 1\n  data: {type: uri_folder, path: src}\n  word: {value: a}\nresources: {instance_count: 1}\n"
 	for place, want := range map[string]string{

@@ -14,6 +14,9 @@ import (
 // may be set.
 var open = []string{"tags", "properties", "environment_variables"}
 
+// lists are the places of lists. A value that is set there is one, too.
+var lists = []string{"x-muster.alternatives"}
+
 // apply puts values in the places that set names.
 func (f *file) apply(root *node, set map[string]string) error {
 	for _, place := range slices.Sorted(maps.Keys(set)) {
@@ -45,6 +48,8 @@ func (f *file) applyOne(root *node, place, value string) error {
 		switch {
 		case last && old != nil && old.Kind == yaml.MappingNode && old.get("path") != nil:
 			f.put(old, "path", f.value(place, value), place)
+		case last && slices.Contains(lists, place):
+			f.put(n, key, f.list(place, value), place)
 		case last && old != nil && old.Kind != yaml.ScalarNode:
 			return muster.Errorf(muster.CodeInvalid, "--set %s: %s stands there, not a single value", place, describe(old)).At(place).
 				WithCure("name a place below it: %s", orNone(old.keys()))
@@ -68,6 +73,17 @@ func (f *file) applyOne(root *node, place, value string) error {
 func (f *file) value(place, value string) *node {
 	n := &node{Kind: yaml.ScalarNode, Value: value}
 	f.set[n] = place
+	return n
+}
+
+// list makes the node of a list, whose members are written like a,b or [a, b].
+func (f *file) list(place, value string) *node {
+	n := &node{Kind: yaml.SequenceNode, Tag: "!!seq"}
+	f.set[n] = place
+	words := strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune("[], ", r) })
+	for _, word := range words {
+		n.Content = append(n.Content, (*yaml.Node)(f.value(place, word)))
+	}
 	return n
 }
 
