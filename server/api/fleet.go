@@ -97,6 +97,15 @@ func (a *API) size(name string) (string, error) {
 	return "", muster.Errorf(muster.CodeInvalid, "there is no size %s", name).At("size").WithCure("%s", cure)
 }
 
+// rehearsals say how else a loss is rehearsed, by the provider that takes no nodes on
+// demand.
+var rehearsals = map[muster.Provider]string{
+	muster.ProviderNone:  "stop the Nomad client of one",
+	muster.ProviderAWS:   "let AWS Fault Injection Service interrupt spot instances of its group",
+	muster.ProviderAzure: "az vmss simulate-eviction takes a spot machine of its set",
+	muster.ProviderGCE:   "gcloud compute instances simulate-maintenance-event takes a spot machine of its group",
+}
+
 // evict chooses nodes by chance, those with runs before the others, and announces
 // that they will be taken.
 func (a *API) evict(ctx context.Context, cluster string, q muster.EvictionRequest) (*muster.EvictionAnswer, error) {
@@ -105,7 +114,7 @@ func (a *API) evict(ctx context.Context, cluster string, q muster.EvictionReques
 		return nil, err
 	}
 	if c.Provider != muster.ProviderLocal {
-		return nil, muster.Errorf(muster.CodeRefused, "provider %s takes no nodes on demand", c.Provider).WithCure("drills work on clusters of provider local; elsewhere use the provider's own, such as AWS Fault Injection Service")
+		return nil, muster.Errorf(muster.CodeRefused, "provider %s takes no nodes on demand", c.Provider).WithCure("drills work on clusters of provider local; here %s", rehearsals[c.Provider])
 	}
 	if q.Rate != nil {
 		return a.drill(ctx, cluster, q)
@@ -119,7 +128,11 @@ func (a *API) evict(ctx context.Context, cluster string, q muster.EvictionReques
 	slices.SortStableFunc(usable, func(a, b *muster.Node) int { return cmp.Compare(len(b.Runs), len(a.Runs)) })
 	want := cmp.Or(q.Nodes, 1)
 	if len(usable) < want {
-		return nil, muster.Errorf(muster.CodeConflict, "cluster %s has %s ready, and is to lose %d", cluster, muster.Counted(len(usable), "node"), want).At("nodes")
+		e := muster.Errorf(muster.CodeConflict, "cluster %s has %s ready, and is to lose %d", cluster, muster.Counted(len(usable), "node"), want).At("nodes")
+		if len(usable) == 0 {
+			return nil, e.WithCure("nodes come while runs wait for them, or with muster cluster resize %s --min 1", cluster)
+		}
+		return nil, e.WithCure("take at most %d: muster cluster nodes %s lists them", len(usable), cluster)
 	}
 	var ids []string
 	for _, n := range usable[:want] {

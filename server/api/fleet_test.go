@@ -1,10 +1,12 @@
 package api_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
 	"github.com/muster-ml/muster"
+	"github.com/muster-ml/muster/server/api"
 )
 
 // TestElasticClusters makes, changes and deletes a cluster whose nodes come and
@@ -56,6 +58,9 @@ func TestElasticClusters(t *testing.T) {
 		{"GET", "/clusters/e/secrets", "", `[]`},
 		{"PATCH", "/clusters/e", `{"on_shrink":"requeue","os":"debian"}`, `"os":"debian","on_shrink":"requeue"`},
 		{"PATCH", "/clusters/e", `{"on_shrink":"explode"}`, `on_shrink must be one of`},
+		{"POST", "/clusters", `{"name":"az","provider":"azure-vmss","size":"Standard_NC6","max":4,"group":{"resource_group":"g","vm_scale_set":"s"}}`, `"name":"az"`},
+		{"POST", "/clusters/az/evictions", `{}`, `provider azure-vmss takes no nodes on demand","code":"refused","cure":"drills work on clusters of provider local; here az vmss simulate-eviction takes a spot machine of its set"`},
+		{"POST", "/clusters/c/evictions", `{}`, `drills work on clusters of provider local; here stop the Nomad client of one`},
 		{"POST", "/clusters/e/evictions", `{"rate_per_hour":0.2,"notice_seconds":30}`, `"drill":{"rate_per_hour":0.2,"notice_seconds":30}`},
 		{"GET", "/clusters/e", "", `"drill":{"rate_per_hour":0.2,`},
 		{"POST", "/clusters/e/evictions", `{"rate_per_hour":0.2,"nodes":1}`, `send one of the two`},
@@ -71,6 +76,27 @@ func TestElasticClusters(t *testing.T) {
 		_, text := d.call(c.method, "/api/v1"+c.path, c.body)
 		if !strings.Contains(text, c.want) || c.want == "" && text != "" {
 			t.Errorf("%s %s %s:\n%s\nlacks %s", c.method, c.path, c.body, text, c.want)
+		}
+	}
+}
+
+// oneReady is a Nomad that has one node, ready, of cluster e.
+type oneReady struct{}
+
+func (oneReady) ListNodes(context.Context) ([]*muster.Node, error) {
+	return []*muster.Node{{ID: "n1", Name: "e-1", Cluster: "e", State: muster.NodeIdle}}, nil
+}
+
+// TestEvictsTooMany says how many a cluster can lose.
+func TestEvictsTooMany(t *testing.T) {
+	d := open(t, func(s *api.Services) { s.Nodes = oneReady{} })
+	for cluster, want := range map[string]string{
+		"e": `cluster e has 1 node ready, and is to lose 3","code":"conflict","field":"nodes","cure":"take at most 1: muster cluster nodes e lists them"`,
+		"f": `cluster f has 0 nodes ready, and is to lose 3","code":"conflict","field":"nodes","cure":"nodes come while runs wait for them, or with muster cluster resize f --min 1"`,
+	} {
+		d.call("POST", "/api/v1/clusters", `{"name":"`+cluster+`","provider":"local","size":"local.small","max":4}`)
+		if _, text := d.call("POST", "/api/v1/clusters/"+cluster+"/evictions", `{"nodes":3}`); !strings.Contains(text, want) {
+			t.Errorf("%s\nlacks %s", text, want)
 		}
 	}
 }
