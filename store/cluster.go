@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/muster-ml/muster"
@@ -130,12 +131,11 @@ func (s *Store) DeleteCluster(ctx context.Context, name string, by muster.Origin
 			return err
 		}
 		var live, homes int
-		if err := t.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM runs WHERE cluster = ?1 AND ended_at = 0) + (SELECT count(*) FROM launches l JOIN attempts a ON a.launch_id = l.id JOIN runs r ON r.id = a.run_id
-			WHERE l.cluster = ?1 AND r.cluster <> ?1 AND l.state IN ('reserved', 'dispatched')), (SELECT count(*) FROM workspaces WHERE default_cluster = ?1 AND deleted_at = 0)`, name).Scan(&live, &homes); err != nil {
+		if err := t.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM (`+holdCluster+`)), (SELECT count(*) FROM workspaces WHERE default_cluster = ?1 AND deleted_at = 0)`, name).Scan(&live, &homes); err != nil {
 			return err
 		}
 		if live > 0 {
-			return muster.Errorf(muster.CodeConflict, "cluster %s has %s still to end", name, muster.Counted(live, "run")).WithCure("cancel them first: muster run list --filter cluster=%s shows them", name)
+			return t.clusterHeld(ctx, name, live)
 		}
 		if homes > 0 {
 			return muster.Errorf(muster.CodeConflict, "cluster %s is the default of %s", name, muster.Counted(homes, "workspace")).WithCure("muster workspace update --default-cluster names another")
@@ -148,6 +148,31 @@ func (s *Store) DeleteCluster(ctx context.Context, name string, by muster.Origin
 		}
 		return t.dropCluster(ctx, name)
 	})
+}
+
+// holdCluster are the runs for which a cluster must stay: its own, and those of others
+// that it took as an alternative.
+const holdCluster = `SELECT id FROM runs WHERE cluster = ?1 AND ended_at = 0 UNION ALL SELECT DISTINCT r.id FROM launches l JOIN attempts a ON a.launch_id = l.id JOIN runs r ON r.id = a.run_id
+	WHERE l.cluster = ?1 AND r.cluster <> ?1 AND l.state IN ('reserved', 'dispatched')`
+
+// shownHolders is how many of these runs a refusal names.
+const shownHolders = 5
+
+// clusterHeld refuses to delete a cluster, with the runs that hold it.
+func (t *tx) clusterHeld(ctx context.Context, name string, live int) error {
+	names, err := collect(ctx, t, func(row scanner) (run string, err error) {
+		err = row.Scan(&run)
+		return run, err
+	}, `SELECT w.name || '/' || r.name FROM (`+holdCluster+`) h JOIN runs r ON r.id = h.id JOIN workspaces w ON w.id = r.workspace_id LIMIT ?2`, name, shownHolders)
+	if err != nil {
+		return err
+	}
+	list := strings.Join(names, ", ")
+	if more := live - len(names); more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	return muster.Errorf(muster.CodeConflict, "cluster %s has %s still to end: %s", name, muster.Counted(live, "run"), list).
+		WithCure("wait until they end, or end them: muster run cancel RUN -w WORKSPACE")
 }
 
 // checkWorkspaces refuses workspaces that do not exist.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -178,4 +179,34 @@ func TestPublish(t *testing.T) {
 	if all := strings.Join(words, "; "); !strings.Contains(all, "node node1 leaves: idle; it shall have 0 nodes: r") {
 		t.Errorf("its events are %s", all)
 	}
+}
+
+// TestDeleteHeldCluster names the runs for which a cluster must stay, of whatever
+// workspace, and none that has ended.
+func TestDeleteHeldCluster(t *testing.T) {
+	s := open(t)
+	g := lead(t, s)
+	growing(t, s, g)
+	must(t, s.CreateWorkspace(t.Context(), &muster.Workspace{Name: "v"}))
+	submit(t, s, "ended", "")
+	must(t, s.RequestStop(t.Context(), "w", "ended", muster.Origin{Actor: "anna"}))
+	_, err := g.StopQueued(t.Context())
+	must(t, err)
+	submit(t, s, "a", "")
+	must(t, s.CreateRun(t.Context(), &muster.Run{Workspace: "v", Experiment: "e", Name: "b", Cluster: "c", Spec: muster.Spec{Command: "a"}}, muster.Origin{Actor: "anna"}))
+	refused := func(cluster, want string) {
+		t.Helper()
+		if err := s.DeleteCluster(t.Context(), cluster, muster.Origin{Actor: "anna"}); muster.CodeOf(err) != muster.CodeConflict || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v\nwant %s", err, want)
+		}
+	}
+	refused("c", "cluster c has 2 runs still to end: w/a, v/b: ")
+	for i := range shownHolders {
+		submit(t, s, fmt.Sprintf("more%d", i), "")
+	}
+	refused("c", "cluster c has 7 runs still to end: w/a, v/b, w/more0, w/more1, w/more2 and 2 more: ")
+	_, err = g.Apply(t.Context(), &muster.Decision{Starts: []muster.Start{{RunID: state(t, s, "a").ID, Cluster: "e", Cores: 1000, Each: []muster.Resources{{MHz: 1000, MiB: 1000}},
+		Places: []muster.Place{{NodeID: "n1", NodeName: "node1"}}}}})
+	must(t, err)
+	refused("e", "cluster e has 1 run still to end: w/a: ")
 }
