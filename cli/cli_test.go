@@ -164,8 +164,8 @@ func TestFiles(t *testing.T) {
 func TestClustersAndWorkspaces(t *testing.T) {
 	p := open(t)
 	p.do("cluster", "create", "gpu", "--node-pool", "gpus")
-	if o := p.do("cluster", "list"); !strings.Contains(o.out, "gpu    none      dedicated  0      0      -       -        unknown: no node is ready") ||
-		!strings.Contains(o.out, "local  none      dedicated  2      1      -       -        2 cores, 4000 MHz, 2048 MiB") {
+	if o := p.do("cluster", "list"); !strings.Contains(o.out, "gpu    active  none      dedicated  0      0      -       -        unknown: no node is ready") ||
+		!strings.Contains(o.out, "local  active  none      dedicated  2      1      -       -        2 cores, 4000 MHz, 2048 MiB") {
 		t.Errorf("cluster list:\n%s", o.out)
 	}
 	if o := p.do("cluster", "show", "local"); !strings.Contains(o.out, "2, 1 ready") {

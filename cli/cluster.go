@@ -139,11 +139,7 @@ func nodesOfCluster(c *cli.Context) error {
 		return err
 	}
 	defer api.Close()
-	all, err := api.Nodes(c.Context, name)
-	if err != nil {
-		return err
-	}
-	return list(c, all, nodeListing())
+	return nodesOf(c, api, name)
 }
 
 func eventsOfCluster(c *cli.Context) error {

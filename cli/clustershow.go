@@ -38,9 +38,20 @@ func sizeOf(s *muster.Allocatable) string {
 	return text
 }
 
+// stateOf says in a word whether runs start on a cluster.
+func stateOf(k *muster.Cluster) string {
+	switch {
+	case k.Deleting:
+		return "being deleted"
+	case k.Paused:
+		return "paused"
+	}
+	return "active"
+}
+
 func listClusters(c *cli.Context) error {
 	return listAll(c, func(api *client.Client) ([]*muster.Cluster, error) { return api.Clusters(c.Context) }, listing[*muster.Cluster]{
-		head: []string{"NAME", "PROVIDER", "TIER", "NODES", "READY", "WANTED", "MIN-MAX", "SIZE OF A NODE"},
+		head: []string{"NAME", "STATE", "PROVIDER", "TIER", "NODES", "READY", "WANTED", "MIN-MAX", "SIZE OF A NODE"},
 		row: func(k *muster.Cluster) []string {
 			wanted, limits := "-", "-"
 			if k.Wanted != nil {
@@ -49,10 +60,7 @@ func listClusters(c *cli.Context) error {
 			if k.Provider.Elastic() {
 				limits = fmt.Sprintf("%d-%d", k.Min, k.Max)
 			}
-			if k.Deleting {
-				limits = "being deleted"
-			}
-			return []string{k.Name, string(k.Provider), string(k.Tier), fmt.Sprint(k.Nodes), fmt.Sprint(k.Ready), wanted, limits, sizeOf(k.Offers)}
+			return []string{k.Name, stateOf(k), string(k.Provider), string(k.Tier), fmt.Sprint(k.Nodes), fmt.Sprint(k.Ready), wanted, limits, sizeOf(k.Offers)}
 		},
 		wide: []string{"SIZE", "NODE POOL", "REGION", "CREATED"},
 		more: func(k *muster.Cluster) []string {

@@ -100,7 +100,49 @@ func clusterFlag() cli.Flag {
 }
 
 func listNodes(c *cli.Context) error {
-	return listAll(c, func(api *client.Client) ([]*muster.Node, error) { return api.Nodes(c.Context, c.String("cluster")) }, nodeListing())
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	api, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	return nodesOf(c, api, c.String("cluster"))
+}
+
+// nodesOf lists the nodes of a cluster, or of all.
+func nodesOf(c *cli.Context, api *client.Client, cluster string) error {
+	all, err := api.Nodes(c.Context, cluster)
+	if err != nil {
+		return err
+	}
+	l := nodeListing()
+	if len(all) == 0 && cluster != "" {
+		k, err := api.Cluster(c.Context, cluster)
+		if err != nil {
+			return err
+		}
+		l.empty = noNodes(k)
+	}
+	return list(c, all, l)
+}
+
+// noNodes says of a cluster without a node whether that is as it shall be.
+func noNodes(k *muster.Cluster) string {
+	shall := k.Min
+	if k.Wanted != nil {
+		shall = k.Wanted.Nodes
+	}
+	switch {
+	case !k.Provider.Elastic():
+		return fmt.Sprintf("Cluster %s has no node: no Nomad client is in node pool %s.", k.Name, k.NodePool)
+	case k.Deleting, k.Paused:
+		return fmt.Sprintf("Cluster %s has no node, and gets none: it is %s.", k.Name, stateOf(k))
+	case shall > 0:
+		return fmt.Sprintf("Cluster %s has no node yet, and shall have %d: muster cluster show %s says more.", k.Name, shall, k.Name)
+	}
+	return fmt.Sprintf("Cluster %s has no node now, as no run needs one: it gets up to %d while runs wait.", k.Name, k.Max)
 }
 
 // nodeListing is how nodes are listed.
@@ -125,7 +167,7 @@ func nodeListing() listing[*muster.Node] {
 			"MIB USED":  func(n *muster.Node) any { return n.Used.Add(n.Foreign).MiB },
 			"GPUS USED": func(n *muster.Node) any { return gpus(n.Used.Add(n.Foreign)) }},
 		fields: map[string]string{"DISK MIB": "allocatable.disk_mib", "ENGINE": "container_engine"},
-		empty:  "There is no such node: muster cluster list shows which node pools the clusters are made of.",
+		empty:  "There is no node in any cluster: muster cluster list shows which node pools they are made of.",
 	}
 }
 
