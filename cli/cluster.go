@@ -57,6 +57,9 @@ func createCluster(c *cli.Context) error {
 	if k.Nodes == 0 && !k.Provider.Elastic() {
 		fmt.Fprintf(c.App.ErrWriter, "note: node pool %s has no node: runs of cluster %s wait until one joins; nomad node pool list shows the pools\n", k.NodePool, k.Name)
 	}
+	if err := noteSecrets(c, api, k); err != nil {
+		return err
+	}
 	return show(c, k, func(t *table) {
 		if k.Provider.Elastic() {
 			t.line("cluster %s is made: %d to %s of size %s; a node that is idle for %s leaves", k.Name, k.Min, count(k.Max, "node"), k.Size, k.Idle)
@@ -114,6 +117,9 @@ func changeCluster(c *cli.Context, change muster.ClusterChange) error {
 	defer api.Close()
 	k, err := api.UpdateCluster(c.Context, name, change)
 	if err != nil {
+		return err
+	}
+	if err := noteSecrets(c, api, k); err != nil {
 		return err
 	}
 	return show(c, k, func(t *table) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -69,4 +70,22 @@ func listClusterSecrets(c *cli.Context) error {
 		fields: map[string]string{"SET": "updated_at"},
 		empty:  "The cluster has no secret: muster cluster secret set CLUSTER NAME sets one.",
 	})
+}
+
+// noteSecrets tells of the secrets that a cluster's set-up needs and that nobody
+// has set yet: without them no node is made ready.
+func noteSecrets(c *cli.Context, api *client.Client, k *muster.Cluster) error {
+	if k.Setup == nil || len(k.Setup.Secrets) == 0 {
+		return nil
+	}
+	kept, err := api.ClusterSecrets(c.Context, k.Name)
+	if err != nil {
+		return err
+	}
+	for _, name := range k.Setup.Secrets {
+		if !slices.ContainsFunc(kept, func(s muster.ClusterSecret) bool { return s.Name == name }) {
+			fmt.Fprintf(c.App.ErrWriter, "note: its set-up needs secret %s, which is not set: muster cluster secret set %s %s\n", name, k.Name, name)
+		}
+	}
+	return nil
 }
