@@ -30,6 +30,15 @@ func checkLimit(c *cli.Context) error {
 	return nil
 }
 
+// askedLimit returns how many things the server is asked for: with --filter or
+// --sort-by all of them, as what these choose may be anywhere.
+func askedLimit(c *cli.Context) int {
+	if len(c.StringSlice("filter")) > 0 || c.String("sort-by") != "" {
+		return 0
+	}
+	return c.Int("limit")
+}
+
 // setText returns the value of a flag, nil where it was not given.
 func setText(c *cli.Context, flag string) *string {
 	if !c.IsSet(flag) {

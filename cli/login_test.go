@@ -48,6 +48,12 @@ func TestTokens(t *testing.T) {
 	if o := as("queue"); !strings.Contains(o.out, "(not yours)") || strings.Contains(o.out, "theirs") || strings.Contains(o.out, "vision") {
 		t.Errorf("another workspace's run in the queue:\n%s%s", o.out, o.err)
 	}
+	if o := p.do("audit", "--filter", "action=create-token", "--limit", "1", "-o", "name"); strings.Count(o.out, "\n") != 1 {
+		t.Errorf("the limit is for what passes --filter:\n%s", o.out)
+	}
+	if o := p.do("audit", "--sort-by", "-action", "--limit", "1"); !strings.Contains(o.out, "create-workspace") {
+		t.Errorf("the limit is for what is sorted:\n%s", o.out)
+	}
 	if o := p.do("audit", "--filter", "action=create-token"); !strings.Contains(o.out, "create-token  /tokens/ci  done") || strings.Contains(o.out, "theirs") || strings.Contains(o.out, secret) {
 		t.Errorf("audit:\n%s", o.out)
 	}

@@ -30,11 +30,7 @@ func listRuns(c *cli.Context) error {
 	if err := checkLimit(c); err != nil {
 		return err
 	}
-	limit := c.Int("limit")
-	if len(c.StringSlice("filter")) > 0 || c.String("sort-by") != "" {
-		limit = 0 // what they choose may be anywhere
-	}
-	runs, err := api.AllRuns(c.Context, workspaceOf(c), q, limit)
+	runs, err := api.AllRuns(c.Context, workspaceOf(c), q, askedLimit(c))
 	if err == nil && len(runs) == 0 && q.Experiment != "" {
 		_, err = api.Experiment(c.Context, workspaceOf(c), q.Experiment) // it may be none
 	}

@@ -115,12 +115,13 @@ func showAudit(c *cli.Context) error {
 		return err
 	}
 	return listAll(c, func(api *client.Client) ([]*muster.AuditEntry, error) {
-		return api.Audit(c.Context, c.String("workspace"), c.Int("limit"))
+		return api.Audit(c.Context, c.String("workspace"), askedLimit(c))
 	}, listing[*muster.AuditEntry]{
 		head: []string{"TIME", "ACTOR", "ACTION", "TARGET", "OUTCOME"},
 		row: func(e *muster.AuditEntry) []string {
 			return []string{clock(e.At), e.Actor, e.Action, e.Target, e.Outcome}
 		},
+		limit:  c.Int("limit"),
 		empty:  "Nobody has asked for any change.",
 		wide:   []string{"WORKSPACE", "REQUEST"},
 		more:   func(e *muster.AuditEntry) []string { return []string{orDash(e.Workspace), orDash(e.RequestID)} },
