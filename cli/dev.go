@@ -35,10 +35,12 @@ func devCommand() *cli.Command {
 		ArgsUsage: "[-- COMMAND [ARGUMENT…]]",
 		Description: "Other terminals find the platform by themselves where it keeps its data in the usual folder; with --data-dir or\n" +
 			"--ephemeral it says which variables they need.\n" +
+			"As root its nodes work below /var/lib/muster/dev where runs, which are not root's, may not enter that folder, as they may\n" +
+			"not enter root's home. Links with short names to folders of its nodes lie in muster-UID of $XDG_RUNTIME_DIR, $TMPDIR or /tmp.\n" +
 			"With a COMMAND it runs that, with MUSTER_ADDR and MUSTER_TOKEN set, stops the platform and exits with its code:\n" +
 			"muster dev --ephemeral -- muster run submit --follow job.yml",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "data-dir", Usage: "`FOLDER` that keeps all data (default: muster/dev in the user's data folder)"},
+			&cli.StringFlag{Name: "data-dir", Usage: "`FOLDER` that keeps all data (default: $XDG_DATA_HOME/muster/dev, else ~/.local/share/muster/dev)"},
 			&cli.BoolFlag{Name: "ephemeral", Usage: "keep nothing: use a temporary folder and remove it"},
 		},
 		Action:      runDev,
