@@ -85,6 +85,25 @@ func clusterOf(v *muster.RunView) string {
 	return text
 }
 
+// askedOf says what groups of instances want of nodes.
+func askedOf(groups []muster.Group) string {
+	var words []string
+	for _, g := range groups {
+		text := "a whole node"
+		if a := g.Ask; a != nil {
+			text = fmt.Sprintf("%s, %s MiB", countAmount(a.Cores, "core"), a.MiB)
+			if a.GPUs > 0 {
+				text += ", " + strings.TrimSpace(countAmount(a.GPUs, "gpu")+" "+a.GPUModel)
+			}
+		}
+		if g.Count > 1 {
+			text = fmt.Sprintf("%d times %s", g.Count, text)
+		}
+		words = append(words, text)
+	}
+	return strings.Join(words, "; ")
+}
+
 // drawHead writes what a run is and how it stands; gone says that its parent is
 // deleted.
 func drawHead(t *table, v *muster.RunView, gone string) {
@@ -95,6 +114,9 @@ func drawHead(t *table, v *muster.RunView, gone string) {
 	t.row("workspace", v.Workspace)
 	t.row("experiment", v.Experiment)
 	t.row("cluster", clusterOf(v))
+	if len(v.Spec.Groups) > 0 {
+		t.row("asked for", askedOf(v.Spec.Groups))
+	}
 	t.row("submitted", v.CreatedAt.Local().Format("2006-01-02 15:04:05 MST"))
 	if v.Parent != "" {
 		t.row("parent", v.Parent+gone)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +31,23 @@ func TestSurvived(t *testing.T) {
 		v := &muster.RunView{Run: muster.Run{State: want.state}, Attempts: want.attempts}
 		if n, again := survived(v); n != want.n || again != want.again {
 			t.Errorf("%s: %d, %s", name, n, again)
+		}
+	}
+}
+
+// TestAsked says in a line what a run wants of nodes.
+func TestAsked(t *testing.T) {
+	p := open(t)
+	for resources, want := range map[string]string{
+		"resources: {instance_count: 1}":                                                 "asked for   a whole node\n",
+		"resources: {instance_count: 4}":                                                 "asked for   4 times a whole node\n",
+		"x-muster: {resources: {cpus: 2, memory: 4Gi}}":                                  "asked for   2 cores, 4096 MiB\n",
+		"x-muster: {resources: {cpus: 1, memory: 512Mi, gpus: 1, gpu_model: A100}}":      "asked for   1 core, 512 MiB, 1 gpu A100\n",
+		"resources: {instance_count: 2}\nx-muster: {resources: {cpus: 0.5, gpus: 0.25}}": "asked for   2 times 0.5 cores, ",
+	} {
+		name := strings.TrimSpace(p.do("run", "submit", p.file("command: a\n"+resources+"\n")).out)
+		if o := p.do("run", "show", name); !strings.Contains(o.out, want) {
+			t.Errorf("%s:\n%s\nlacks %q", resources, o.out, want)
 		}
 	}
 }
