@@ -59,6 +59,9 @@ func (a Allocatable) Lacks(promised Allocatable) string {
 	s := short[0]
 	if s.Dimension == "MHz" {
 		s.Dimension = "cores"
+		if s.Free == Whole(1) {
+			s.Dimension = "core"
+		}
 	}
 	return "it has " + s.Free.String() + " " + s.Dimension + " for runs, and its size promises " + s.Asked.String()
 }

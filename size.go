@@ -28,12 +28,13 @@ type SizeDevices struct {
 	Shares int    `json:"shares,omitempty" yaml:"shares,omitempty"` // each is offered in so many; 0 is whole
 }
 
-// nominalMHz is what a core counts for before a node of the size was seen.
-const nominalMHz = 1000
+// NominalMHz is what a core counts for before a node of the size was seen, and on
+// machines of provider local always.
+const NominalMHz = 1000
 
 // Allocatable is what a node of the size offers to runs.
 func (s *NodeSize) Allocatable() Allocatable {
-	a := Allocatable{Cores: Whole(int64(s.Cores)), Resources: Resources{MHz: Whole(int64(s.Cores) * nominalMHz), MiB: Whole(s.MiB - s.Reserve), DiskMiB: Whole(LaunchDiskMiB * 1000)}}
+	a := Allocatable{Cores: Whole(int64(s.Cores)), Resources: Resources{MHz: Whole(int64(s.Cores) * NominalMHz), MiB: Whole(s.MiB - s.Reserve), DiskMiB: Whole(LaunchDiskMiB * 1000)}}
 	for _, d := range s.Devices {
 		kind, count := d.Type, d.Count
 		if d.Shares > 1 {

@@ -87,15 +87,12 @@ func (w *worker) order(v view, delay time.Duration) error {
 	return nil
 }
 
-// coreMHz is what a core of a machine counts for.
-const coreMHz = 1000
-
 // specOf is a machine of a cluster.
 func specOf(s *muster.Scaling, settings autoscaler.Settings) (engines.MachineSpec, error) {
 	name := s.Cluster + "-" + muster.RandomID(3)
 	spec := engines.MachineSpec{Group: s.Cluster, Name: name, Program: settings.Program, Servers: strings.Split(settings.Servers, ","), Consul: settings.Consul,
 		// The node's agent has room of its own: a size promises what runs get.
-		Pool: s.NodePool, MHz: s.Size.Cores*coreMHz + int(muster.NodeAgentNeed.MHz.Units()), MiB: int(s.Size.MiB + muster.NodeAgentNeed.MiB.Units()), Reserved: int(s.Size.Reserve),
+		Pool: s.NodePool, MHz: s.Size.Cores*muster.NominalMHz + int(muster.NodeAgentNeed.MHz.Units()), MiB: int(s.Size.MiB + muster.NodeAgentNeed.MiB.Units()), Reserved: int(s.Size.Reserve),
 		Meta: map[string]string{"muster_cluster": s.Cluster, "muster_machine": name}}
 	if len(s.Size.Devices) == 0 {
 		return spec, nil

@@ -176,10 +176,13 @@ func nodeSnapshot(n muster.SeenNode, c *muster.Cluster, scale *muster.ScaleSnaps
 			one.Lacks = muster.AgentlessReason
 		}
 	}
+	if c.Provider == muster.ProviderLocal { // of a part of a machine Nomad tells all of the machine's cores
+		one.Size.Cores = min(one.Size.Cores, muster.Whole((one.Size.MHz.Units()+muster.NominalMHz/2)/muster.NominalMHz))
+	}
 	if scale != nil {
 		one.Leaving, one.IdleSince = kept.Leave == muster.LeaveGoing || kept.Fate != muster.FateHere, kept.IdleSince
 		one.Lacks = cmp.Or(one.Lacks, one.Size.Lacks(scale.Offer))
-		one.Size.Cores = min(one.Size.Cores, cmp.Or(scale.Offer.Cores, one.Size.Cores)) // of a part of a machine Nomad tells all of the machine's
+		one.Size.Cores = min(one.Size.Cores, cmp.Or(scale.Offer.Cores, one.Size.Cores))
 	}
 	if kept.Leave == muster.LeaveMarked && !one.Leaving && n.Status == "ready" && kept.EvictAt.IsZero() && one.Lacks == "" { // it is put back
 		one.Ready, one.Coming = false, true

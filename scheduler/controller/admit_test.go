@@ -76,7 +76,8 @@ func TestRoomOfWhatHasEnded(t *testing.T) {
 }
 
 // TestCoresOfAPart holds that a node that is a part of a machine has the cores of
-// its size, and not all that Nomad tells of the machine.
+// its size, and not all that Nomad tells of the machine. Where the cluster has got a
+// larger size, it has too few.
 func TestCoresOfAPart(t *testing.T) {
 	n := muster.SeenNode{ID: "n", Name: "n", Pool: "pool", Status: "ready", Eligible: true, Cores: muster.Whole(64),
 		Total: muster.Resources{MHz: muster.Whole(1050), MiB: muster.Whole(576), DiskMiB: muster.Whole(100_000)}}
@@ -84,5 +85,10 @@ func TestCoresOfAPart(t *testing.T) {
 	one := controller.Snapshot(&muster.Sight{Nodes: []muster.SeenNode{n}}, &muster.Backlog{Clusters: []*muster.Cluster{c}}, muster.BuiltinSizes(), time.Now()).Clusters[0].Nodes[0]
 	if one.Size.Cores != muster.Whole(1) || one.Size.MHz != muster.Whole(1000) || one.Size.MiB != muster.Whole(512) || !one.Ready || !one.Preparing {
 		t.Errorf("%+v", one)
+	}
+	c.Size = "local.medium"
+	one = controller.Snapshot(&muster.Sight{Nodes: []muster.SeenNode{n}}, &muster.Backlog{Clusters: []*muster.Cluster{c}}, muster.BuiltinSizes(), time.Now()).Clusters[0].Nodes[0]
+	if one.Size.Cores != muster.Whole(1) || one.Ready || one.Lacks != "it has 1 core for runs, and its size promises 2" {
+		t.Errorf("of a larger size: %+v", one)
 	}
 }
