@@ -22,14 +22,16 @@ func (d *diagnosis) machine() {
 		d.disk(folder)
 	}
 	d.secrets(filepath.Join(folder, "token"), settingsFile())
-	d.agent()
-	for _, engine := range []string{"nomad", "consul"} {
-		path, err := dev.Engine(d.Context.Context, engine)
+	d.programs()
+	for _, engine := range []struct{ name, without string }{
+		{"nomad", "muster dev cannot start here"}, {"consul", "muster dev cannot start here"}, {"nomad-autoscaler", "no cluster grows by this machine"},
+	} {
+		path, err := dev.Engine(d.Context.Context, engine.name)
 		if err != nil {
-			d.add(engine, checkWarn, `build it by "make engines", or use a server elsewhere`, "not on this machine: muster dev cannot start here")
+			d.add(engine.name, checkWarn, `build it by "make engines", or use a server elsewhere`, "not on this machine: %s", engine.without)
 			continue
 		}
-		d.add(engine, checkOK, "", "%s", path)
+		d.add(engine.name, checkOK, "", "%s", path)
 	}
 }
 
@@ -78,17 +80,23 @@ func settingsFile() string {
 	return filepath.Join(base, "muster", "config.yml")
 }
 
-// agent looks for the program that nodes run.
-func (d *diagnosis) agent() {
+// programs looks for those of ours that others start: they stand beside this one.
+func (d *diagnosis) programs() {
 	self, err := os.Executable()
 	if err != nil {
-		d.judge("agent", fmt.Errorf("find this program: %w", err), "")
+		d.judge("programs", fmt.Errorf("find this program: %w", err), "")
 		return
 	}
-	path := cmp.Or(os.Getenv("MUSTER_AGENT_BINARY"), filepath.Join(filepath.Dir(self), "muster-agent"))
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o111 == 0 {
-		d.add("agent", checkWarn, `build it by "make build"; only servers and muster dev need it`, "%s is no program", path)
+	beside := func(name string) string { return filepath.Join(filepath.Dir(self), name) }
+	d.program("agent", cmp.Or(os.Getenv("MUSTER_AGENT_BINARY"), beside("muster-agent")), "only servers and muster dev need it")
+	d.program("autoscaler", beside("muster-autoscaler"), "only muster dev, and the machine on which it stands for a server, need it: clusters grow by it")
+}
+
+// program looks for one program.
+func (d *diagnosis) program(name, path, who string) {
+	if info, err := os.Stat(path); err != nil || info.IsDir() || info.Mode().Perm()&0o111 == 0 {
+		d.add(name, checkWarn, `build it by "make build"; `+who, "%s is no program", path)
 		return
 	}
-	d.add("agent", checkOK, "", "%s", path)
+	d.add(name, checkOK, "", "%s", path)
 }
