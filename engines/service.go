@@ -25,7 +25,7 @@ type Service struct {
 	Command Command
 	Ready   func(context.Context) error // asks once; nil means ready
 	Grace   time.Duration               // between the polite stop and the kill
-	Died    func(err error)             // told when it ended unasked; may be nil
+	Died    func(err error)             // told when it ended unasked, and what else is wrong with it; may be nil
 
 	acts     sync.Mutex // held by Start, Stop and Kill: one at a time
 	mu       sync.Mutex // guards what follows, for a moment

@@ -150,9 +150,6 @@ func (a *agent) step(ctx context.Context) error {
 		return err
 	}
 	a.reload = a.reload || changed
-	if err := a.trimLog(); err != nil {
-		return err
-	}
 	if well, err := a.watch(len(plugins(w))); err != nil || !well {
 		return err
 	}

@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"fmt"
-	"os"
 	"time"
 
 	"github.com/muster-ml/muster/engines"
@@ -56,25 +54,4 @@ func (a *agent) endOrphans(pid int) error {
 		}
 	}
 	return nil
-}
-
-// maxLog is the size at which an agent's log is put aside. It writes two lines at
-// each interval.
-const maxLog = 10 << 20
-
-// trimLog puts a long log aside while its agent goes on to write into it.
-func (a *agent) trimLog() error {
-	path := a.service.Command.Log
-	info, err := os.Stat(path)
-	if err != nil || info.Size() < maxLog {
-		return err
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("put log aside: %w", err)
-	}
-	if err := os.WriteFile(path+".old", b, 0o600); err != nil {
-		return fmt.Errorf("put log aside: %w", err)
-	}
-	return os.Truncate(path, 0)
 }
