@@ -62,6 +62,7 @@ type Cluster struct {
 	Region   string   `json:"region"`
 	Tier     Tier     `json:"tier"`
 	ClusterSettings
+	Heard          int64     `json:"-"`               // the number of the last report of its machines
 	SecretsVersion int64     `json:"-"`               // rises with each change of the secrets that its nodes' set-up gets
 	Drill          *Drill    `json:"drill,omitempty"` // a loss of nodes that is rehearsed
 	Paused         bool      `json:"paused"`          // its nodes stay as they are, and no run starts

@@ -25,6 +25,7 @@ type Scaling struct {
 	Wanted   Wanted          `json:"wanted"`
 	Leaving  []string        `json:"leaving,omitempty"`   // machines that may be taken now, by name
 	Evict    []Eviction      `json:"evictions,omitempty"` // rehearsed losses that the provider must make happen
+	Heard    int64           `json:"heard"`               // the number of the last report of its machines
 }
 
 // Wanted is how many nodes a cluster shall have.

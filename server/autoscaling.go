@@ -44,7 +44,7 @@ func (a *autoscaling) FindScaling(ctx context.Context, cluster string) (*muster.
 		return nil, muster.Errorf(muster.CodeConflict, "size %s of cluster %s is not in the catalogue: nothing is bought and nothing leaves", c.Size, cluster)
 	}
 	return &muster.Scaling{Cluster: c.Name, Version: c.Version, NodePool: c.NodePool, Provider: c.Provider, Tier: c.Tier, Settings: c.ClusterSettings,
-		Size: *size, Wanted: *c.Wanted, Leaving: leaving, Evict: evictions}, nil
+		Size: *size, Wanted: *c.Wanted, Leaving: leaving, Evict: evictions, Heard: c.Heard}, nil
 }
 
 // ReportMachines keeps what a provider says.

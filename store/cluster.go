@@ -45,13 +45,13 @@ func (s *Store) CreateCluster(ctx context.Context, c *muster.Cluster, by muster.
 	})
 }
 
-const clusterColumns = `SELECT name, version, node_pool, provider, region, tier, settings, paused, deleting, created_at, wanted, coalesce(json_extract(nullif(machines, ''), '$.failure'), ''), unready, secrets_version, drill, reported_at
+const clusterColumns = `SELECT name, version, node_pool, provider, region, tier, settings, paused, deleting, created_at, wanted, coalesce(json_extract(nullif(machines, ''), '$.failure'), ''), unready, secrets_version, drill, reported_at, coalesce(json_extract(nullif(machines, ''), '$.number'), 0)
 	FROM clusters WHERE deleted_at = 0 `
 
 func scanCluster(row scanner) (*muster.Cluster, error) {
 	c := &muster.Cluster{}
 	err := row.Scan(&c.Name, &c.Version, &c.NodePool, &c.Provider, &c.Region, &c.Tier, jsonCol{&c.ClusterSettings}, &c.Paused, &c.Deleting, timeCol{&c.CreatedAt}, jsonCol{&c.Wanted}, jsonCol{&c.Failure},
-		jsonCol{&c.Unready}, &c.SecretsVersion, jsonCol{&c.Drill}, timeCol{&c.ReportedAt})
+		jsonCol{&c.Unready}, &c.SecretsVersion, jsonCol{&c.Drill}, timeCol{&c.ReportedAt}, &c.Heard)
 	if f := c.Unready; c.Failure == nil && f != nil && (f.Tries > 1 || !f.OfNodes()) && f.Until.After(time.Now()) {
 		c.Failure = f
 	}

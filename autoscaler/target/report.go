@@ -22,7 +22,7 @@ func (w *worker) report(ctx context.Context, scaling *muster.Scaling) error {
 		return nil
 	}
 	numbered := r
-	w.number = max(w.number+1, time.Now().UnixNano()) // also where the clock is set back
+	w.number = max(w.number+1, scaling.Heard+1, time.Now().UnixNano()) // also where the clock is set back
 	numbered.Number = w.number
 	_, server := w.plugin.present()
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
