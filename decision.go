@@ -16,6 +16,7 @@ type ClusterSnapshot struct {
 	Queue []Waiting      // in any order
 
 	Paused     bool
+	Closing    bool           // it is being deleted, and takes no more runs
 	Workspaces []string       // whose runs it takes; all where there is none
 	Scale      *ScaleSnapshot // nil where nodes just exist
 }

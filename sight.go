@@ -46,6 +46,9 @@ func (n *SeenNode) Ready() bool {
 	return n.Status == "ready" && n.Eligible && !n.Draining && !n.Unusable
 }
 
+// Down reports whether Nomad does not reach the node.
+func (n *SeenNode) Down() bool { return n.Status == "down" || n.Status == "disconnected" }
+
 // SeenAlloc is an allocation as Nomad lists it.
 type SeenAlloc struct {
 	ID        string

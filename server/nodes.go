@@ -86,7 +86,7 @@ func describe(cluster string, s muster.NodeSnapshot, sight *muster.Sight, live [
 		n.State = muster.NodeLeaving
 	case s.Lacks != "":
 		n.State = muster.NodeUnusable
-	case seen.Status == "down" || seen.Status == "disconnected" || seen.Unusable:
+	case seen.Down() || seen.Unusable:
 		n.State = muster.NodeUnusable
 	case seen.Status == "initializing":
 		n.State = muster.NodePreparing

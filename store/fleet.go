@@ -148,7 +148,7 @@ func (t *tx) keepNodes(ctx context.Context, nodes []muster.NodeRecord) error {
 			return err
 		}
 		if _, err := t.exec(ctx, `INSERT INTO nodes (id, cluster, name, leave, reason, leave_at, idle_since, away_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET leave = excluded.leave, reason = excluded.reason, leave_at = excluded.leave_at, idle_since = excluded.idle_since, away_since = excluded.away_since`,
+			ON CONFLICT DO UPDATE SET cluster = excluded.cluster, name = excluded.name, leave = excluded.leave, reason = excluded.reason, leave_at = excluded.leave_at, idle_since = excluded.idle_since, away_since = excluded.away_since`,
 			n.ID, n.Cluster, n.Name, n.Leave, n.Reason, micros(n.LeaveAt), micros(n.IdleSince), micros(n.AwaySince)); err != nil {
 			return err
 		}

@@ -74,8 +74,8 @@ func (all clusters) scale() {
 	}
 	for _, c := range all {
 		for _, u := range c.serveQueue(plans[c.in.Name]) {
-			if !plans.serveElsewhere(u) && plans[c.in.Name] != nil && c.closed(u.Waiting) == nil {
-				plans[c.in.Name].serve(u) // its provider is asked again and again
+			if p := plans[c.in.Name]; !plans.serveElsewhere(u) && p != nil && p.in.Scale.Failure != nil && c.closed(u.Waiting) == nil {
+				p.serve(u) // its provider is asked again and again
 			}
 		}
 	}

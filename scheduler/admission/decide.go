@@ -151,6 +151,9 @@ func (c *cluster) closed(w *muster.Waiting) *muster.WaitReason {
 	if c.in.Paused {
 		return &muster.WaitReason{Code: muster.WaitPaused, Message: fmt.Sprintf("cluster %s is paused", c.in.Name)}
 	}
+	if c.in.Closing {
+		return &muster.WaitReason{Code: muster.WaitClosed, Message: fmt.Sprintf("cluster %s is being deleted", c.in.Name)}
+	}
 	workspace, _, _ := strings.Cut(w.Run, "/")
 	if !muster.Admits(c.in.Workspaces, workspace) {
 		return &muster.WaitReason{Code: muster.WaitClosed, Message: fmt.Sprintf("cluster %s is not for workspace %s any more", c.in.Name, workspace)}

@@ -82,10 +82,11 @@ func newPlan(c *cluster) *plan {
 // decide says how many nodes the cluster shall have.
 func (p *plan) decide() {
 	nodes := max(len(p.nodes), min(p.in.Scale.Min, p.in.Scale.Max-p.held))
+	more := len(p.nodes) - p.here
 	if p.in.Paused || p.nodesFail() {
-		nodes = p.here
+		nodes, more = p.here, 0
 	}
-	s := muster.Scale{Cluster: p.in.Name, Nodes: nodes + p.held, More: len(p.nodes) - p.here, Reason: p.reason(nodes), Spare: p.spare(nodes)}
+	s := muster.Scale{Cluster: p.in.Name, Nodes: nodes + p.held, More: more, Reason: p.reason(nodes), Spare: p.spare(nodes)}
 	s.Over = p.over(p.here - len(s.Spare) - p.in.Scale.Max)
 	p.out.Scales = append(p.out.Scales, s)
 }
@@ -127,7 +128,7 @@ func (p *plan) serve(u unmet) served {
 	places := within.match(asks, func(n *node) (muster.Resources, bool) { return n.free, true })
 	more := len(asks) - found(places)
 	for i, place := range places {
-		if place == nil && !p.offers(asks[i]) {
+		if place == nil && (!p.offers(asks[i]) || asks[i].engine && p.engineless()) {
 			return servedNot
 		}
 	}
@@ -159,6 +160,18 @@ func (p *plan) serve(u unmet) served {
 		p.tell(&p.out.Waits[u.wait].Reason, more)
 	}
 	return servedRoom
+}
+
+// engineless reports whether the nodes that there are have no container engine that
+// works: those to come will not have one, either. One of them stays, so that this is
+// known for as long as somebody wants an engine.
+func (p *plan) engineless() bool {
+	ready := slices.DeleteFunc(p.ready(), func(n node) bool { return n.Preparing }) // its set-up may bring one
+	if len(ready) == 0 || slices.ContainsFunc(ready, func(n node) bool { return n.Engine }) {
+		return false
+	}
+	p.used[ready[0].ID] = true
+	return true
 }
 
 // tell gives a run for which nodes come that reason.

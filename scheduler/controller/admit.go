@@ -140,7 +140,7 @@ func Snapshot(s *muster.Sight, b *muster.Backlog, sizes muster.Sizes, now time.T
 	}
 	snapshot := &muster.Snapshot{Now: now}
 	for _, c := range b.Clusters {
-		cs := muster.ClusterSnapshot{Name: c.Name, Queue: b.Waiting[c.Name], Paused: c.Paused, Workspaces: c.Workspaces, Scale: scaleOf(c, sizes)}
+		cs := muster.ClusterSnapshot{Name: c.Name, Queue: b.Waiting[c.Name], Paused: c.Paused, Closing: c.Deleting, Workspaces: c.Workspaces, Scale: scaleOf(c, sizes)}
 		for _, n := range s.Nodes {
 			if n.Pool == c.NodePool {
 				one := nodeSnapshot(n, c, cs.Scale, b, now)
@@ -161,7 +161,8 @@ func nodeSnapshot(n muster.SeenNode, c *muster.Cluster, scale *muster.ScaleSnaps
 	one := muster.NodeSnapshot{ID: n.ID, Name: n.Name, Ready: n.Ready(), Coming: n.Status == "initializing",
 		Size: muster.Allocatable{Cores: n.Cores, Resources: n.Total}, Unhealthy: n.Unhealthy, Engine: n.Engine}
 	health, kept := b.Health[n.ID], b.Nodes[n.ID]
-	one.Lacks, one.Held = health.Unfit(), health.Excluded != "" && health.DrainAt.IsZero()
+	one.Lacks = health.Unfit()
+	one.Held = health.Excluded != "" && health.DrainAt.IsZero() && (c.Provider == muster.ProviderLocal || !n.Down()) // a cloud does not say that its machine is gone
 	if one.Lacks == "" && c.OS != "" && n.OS != "" && !strings.EqualFold(n.OS, c.OS) {
 		one.Lacks = fmt.Sprintf("its operating system is %s, and its cluster wants %s", n.OS, c.OS)
 	}

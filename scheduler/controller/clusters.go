@@ -157,7 +157,7 @@ func (f *fleet) drill(ctx context.Context) error {
 	d := f.cluster.Drill
 	last := f.drilled[f.cluster.Name]
 	f.drilled[f.cluster.Name] = f.now
-	if d == nil || last.IsZero() || !f.tells() {
+	if d == nil || last.IsZero() || !f.tells() || f.cluster.Paused {
 		return nil
 	}
 	chance := d.PerHour * min(f.now.Sub(last), time.Minute).Hours()
@@ -209,8 +209,8 @@ func (f *fleet) seen(nodeID string) muster.SeenNode {
 
 // down reports whether Nomad does not reach a node.
 func (f *fleet) down(nodeID string) bool {
-	status := f.seen(nodeID).Status
-	return status == "down" || status == "disconnected"
+	n := f.seen(nodeID)
+	return n.Down()
 }
 
 // stopping reports whether the provider is taking a machine: it is too late to

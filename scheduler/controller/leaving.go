@@ -109,7 +109,7 @@ func (f *fleet) stays(n *muster.NodeSnapshot) bool {
 func (f *fleet) mayGo(n *muster.NodeSnapshot) string {
 	r := f.kept[n.ID]
 	switch {
-	case !f.stays(n) || n.Held && !f.cluster.Deleting || !f.tells() && f.scale.More > 0:
+	case f.cluster.Paused || !f.stays(n) || n.Held && !f.cluster.Deleting || !f.tells() && f.scale.More > 0:
 		return ""
 	case slices.Contains(f.scale.Spare, n.ID):
 		return fmt.Sprintf("idle for %s", f.now.Sub(n.IdleSince).Round(time.Second))
@@ -117,6 +117,7 @@ func (f *fleet) mayGo(n *muster.NodeSnapshot) string {
 		if n.Empty() {
 			return "it was drained"
 		}
+	case n.Lacks == "" && f.health[n.ID].Closed: // it is well again, and opened in a moment
 	case !f.tells() && !n.Unfit: // one that is away or small is the cloud's to replace
 	case !r.AwaySince.IsZero() && n.Empty() && f.now.Sub(r.AwaySince) >= usableAgain:
 		return "it cannot take runs: " + unusable(n)
@@ -161,12 +162,16 @@ func (f *fleet) leave(ctx context.Context) (leaving []muster.NodeRecord, err err
 	if len(leaving) < len(marked) && !f.tells() { // it might choose the one that is not closed
 		leaving, back = nil, append(back, leaving...)
 	}
-	for i := range back {
-		r := &back[i]
-		errs = append(errs, f.setEligible(ctx, r.ID, !f.health[r.ID].Closed))
+	var stay []muster.NodeRecord
+	for _, r := range back {
+		if err := f.setEligible(ctx, r.ID, !f.health[r.ID].Closed); err != nil {
+			errs = append(errs, err) // it is still marked, and opened later
+			continue
+		}
 		r.Leave, r.LeaveAt, r.Reason = muster.LeaveNot, time.Time{}, "a run was placed on it"
+		stay = append(stay, r)
 	}
-	return leaving, errors.Join(append(errs, f.ledger.KeepNodes(ctx, back))...)
+	return leaving, errors.Join(append(errs, f.ledger.KeepNodes(ctx, stay))...)
 }
 
 // countUnfit remembers nodes that go because they are not what their cluster wants:

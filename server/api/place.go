@@ -89,8 +89,8 @@ func (a *API) hasEngine(ctx context.Context, cluster string) (bool, error) {
 	if muster.CodeOf(err) == muster.CodeUnreachable {
 		return true, nil
 	}
-	has := func(n *muster.Node) bool { return n.Engine }
-	return len(nodes) == 0 || slices.ContainsFunc(nodes, has), err
+	nodes = slices.DeleteFunc(nodes, func(n *muster.Node) bool { return n.State == muster.NodePreparing && !n.Engine }) // it may get one
+	return len(nodes) == 0 || slices.ContainsFunc(nodes, func(n *muster.Node) bool { return n.Engine }), err
 }
 
 // cluster finds where a run goes. "local" and "serverless" are what Azure ML
