@@ -68,7 +68,7 @@ func listClusterSecrets(c *cli.Context) error {
 		head:   []string{"NAME", "SET"},
 		row:    func(s muster.ClusterSecret) []string { return []string{s.Name, ago(s.UpdatedAt)} },
 		fields: map[string]string{"SET": "updated_at"},
-		empty:  "The cluster has no secret: muster cluster secret set CLUSTER NAME sets one.",
+		empty:  fmt.Sprintf("Cluster %s has no secret: muster cluster secret set %s NAME sets one.", name, name),
 	})
 }
 

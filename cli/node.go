@@ -19,7 +19,7 @@ func nodeCommand() *cli.Command {
 		{Name: "logs", Usage: "print what the last set-up of a node wrote", ArgsUsage: "NAME", Action: logsOfNode},
 		{Name: "exclude", Usage: "take a node out of service: no more runs start on it, those that are there go on", ArgsUsage: "NAME", Action: excludeNode, Flags: []cli.Flag{
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that everybody sees who asks", Value: "by an operator"}}},
-		{Name: "include", Usage: "take a node into service again, also out of quarantine; one that is unusable is set up once more", ArgsUsage: "NAME", Action: includeNode},
+		{Name: "include", Usage: "take a node into service again, also out of quarantine; one whose set-up failed is set up once more", ArgsUsage: "NAME", Action: includeNode},
 		{Name: "drain", Usage: "empty a node: no more runs start on it, and those that are there start again elsewhere", ArgsUsage: "NAME", Action: drainNode, Flags: []cli.Flag{
 			&cli.DurationFlag{Name: "wait", Usage: "`TIME` that the runs on it may still take to end"},
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that everybody sees who asks"}}},
@@ -72,6 +72,8 @@ func serviceOf(n *muster.Node) string {
 		return "it takes no more runs: " + n.Excluded
 	case n.State == muster.NodePreempted:
 		return "its provider has taken it: no run comes to it any more"
+	case n.State == muster.NodeUnusable && n.Status == "ready":
+		return "it takes runs again when it is well; now: " + n.Reason
 	case n.Status != "ready":
 		return fmt.Sprintf("it takes runs again when its Nomad client runs: Nomad says %s", n.Status)
 	}
@@ -171,13 +173,21 @@ func nodeListing() listing[*muster.Node] {
 	}
 }
 
+// nodeWords is a node's state, with what Nomad says where it does not reach the node.
+func nodeWords(n *muster.Node) string {
+	if n.Status == "ready" {
+		return string(n.State)
+	}
+	return fmt.Sprintf("%s (Nomad says %s)", n.State, n.Status)
+}
+
 func showNode(c *cli.Context) error {
 	return showOne(c, func(api *client.Client, name string) (*muster.Node, error) { return api.Node(c.Context, name) }, func(t *table, n *muster.Node) {
 		t.row("name", n.Name)
 		t.row("id", n.ID)
 		t.row("cluster", n.Cluster)
 		t.row("node pool", n.NodePool)
-		t.row("state", fmt.Sprintf("%s (Nomad says %s)", n.State, n.Status))
+		t.row("state", nodeWords(n))
 		if n.Reason != "" {
 			t.row("reason", n.Reason)
 		}

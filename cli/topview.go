@@ -124,7 +124,7 @@ func (v topView) drawNode(t *table) {
 		}
 		t.row("id", n.ID)
 		t.row("cluster", n.Cluster)
-		t.row("state", fmt.Sprintf("%s (Nomad says %s)", n.State, n.Status))
+		t.row("state", nodeWords(n))
 		t.row("offers", sizeOf(&n.Allocatable))
 		t.row("used by runs", fmt.Sprintf("%s MHz, %s MiB, %s gpus", n.Used.MHz, n.Used.MiB, gpus(n.Used)))
 		t.row("used by other Nomad jobs", fmt.Sprintf("%s MHz, %s MiB, %s gpus", n.Foreign.MHz, n.Foreign.MiB, gpus(n.Foreign)))

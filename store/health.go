@@ -325,7 +325,7 @@ func (s *Store) changeSecret(ctx context.Context, cluster string, version int64,
 		if err := change(t); err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, `UPDATE clusters SET secrets_version = max(secrets_version, ?) WHERE name = ?`, version, cluster); err != nil {
+		if _, err := t.exec(ctx, `UPDATE clusters SET secrets_version = max(secrets_version, ?), unready = '' WHERE name = ?`, version, cluster); err != nil {
 			return err
 		}
 		return t.clusterEvent(ctx, cluster, muster.Event{Kind: muster.EventCluster, Message: message, Actor: by.Actor, RequestID: by.RequestID})

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/muster-ml/muster"
@@ -24,6 +25,10 @@ func TestAlternatives(t *testing.T) {
 		c.Scale.Failure = f
 		return c
 	}
+	behind := func(c muster.ClusterSnapshot) muster.ClusterSnapshot { // one that waits for more nodes than may come
+		c.Queue = append([]muster.Waiting{{RunID: 2, Priority: 90, Groups: whole(2)}}, c.Queue...)
+		return c
+	}
 	paused := func(c muster.ClusterSnapshot) muster.ClusterSnapshot { c.Paused = true; return c }
 	others := func(c muster.ClusterSnapshot) muster.ClusterSnapshot { c.Workspaces = []string{"v"}; return c }
 	for name, c := range map[string]struct {
@@ -40,6 +45,7 @@ func TestAlternatives(t *testing.T) {
 		"both providers fail":              {[]muster.ClusterSnapshot{failing(dear(2), fails), low(2, fails)}, "-1 provider", 1, 0},
 		"neither may grow":                 {[]muster.ClusterSnapshot{dear(1, busy), low(1, nil, busy)}, "-1 capacity", 1, 1},
 		"the first could never, the next":  {[]muster.ClusterSnapshot{dear(2), low(0, nil)}, "-1 scaling", 0, 1},
+		"behind one that cannot start":     {[]muster.ClusterSnapshot{dear(1, busy), behind(low(2, nil, busy))}, "-2 capacity | -1 capacity", 1, 1},
 		"the first is paused":              {[]muster.ClusterSnapshot{dear(2), paused(low(2, nil, readyNode("l", node)))}, "-1 scaling", 1, 1},
 		"the first is for others":          {[]muster.ClusterSnapshot{dear(2, readyNode("d", node)), others(low(2, nil, readyNode("l", node)))}, "+1@d", 1, 1},
 		"the next is paused":               {[]muster.ClusterSnapshot{paused(dear(2)), low(1, nil, busy)}, "-1 capacity", 1, 0},
@@ -51,6 +57,11 @@ func TestAlternatives(t *testing.T) {
 		got := map[string]int{"dear": -1}
 		for _, s := range d.Scales {
 			got[s.Cluster] = s.Nodes
+		}
+		for _, w := range d.Waits {
+			if strings.Count(w.Reason.Message, "the max of cluster low") > 1 {
+				t.Errorf("%s: told twice: %s", name, w.Reason.Message)
+			}
 		}
 		if summary(d) != c.want || got["low"] != c.low || got["dear"] != c.dear {
 			t.Errorf("%s: %s, %v, want %s, low %d, dear %d", name, summary(d), got, c.want, c.low, c.dear)

@@ -66,9 +66,12 @@ func newCluster(s *muster.Snapshot, in *muster.ClusterSnapshot, out *muster.Deci
 	var ready, all []*muster.Node
 	for _, n := range in.Nodes {
 		c.nodes = append(c.nodes, node{NodeSnapshot: n, free: n.Size.Sub(n.Used).Sub(n.Foreign).Sub(muster.Resources{Devices: n.Unhealthy})})
-		all = append(all, &muster.Node{State: muster.NodeIdle, Allocatable: n.Size})
+		one := &muster.Node{State: muster.NodeIdle, Allocatable: n.Size}
+		if in.Scale == nil || n.Lacks == "" { // what is replaced says nothing of what comes
+			all = append(all, one)
+		}
 		if n.Ready {
-			ready = append(ready, all[len(all)-1])
+			ready = append(ready, one)
 		}
 	}
 	c.ready = len(ready)

@@ -70,9 +70,6 @@ func newPlan(c *cluster) *plan {
 			continue
 		}
 		n.free = n.free.Add(n.Ending)
-		if n.Coming {
-			n.free = n.Size.Sub(muster.Resources{Devices: n.Unhealthy})
-		}
 		p.nodes = append(p.nodes, n)
 	}
 	p.here = len(p.nodes)
@@ -139,7 +136,9 @@ func (p *plan) serve(u unmet) served {
 	}
 	if more > 0 && len(p.nodes)+p.held+more > p.in.Scale.Max {
 		p.full = fmt.Sprintf("%d more would be needed, and its max is %d", more, p.in.Scale.Max)
-		if u.wait != untold {
+		if u.wait != untold && p.nodesFail() {
+			p.tell(&p.out.Waits[u.wait].Reason, more)
+		} else if u.wait != untold {
 			p.out.Waits[u.wait].Reason.Message += fmt.Sprintf("; %s more would be needed, and the max of cluster %s is %d", muster.Counted(more, "node"), p.in.Name, p.in.Scale.Max)
 		}
 		return servedNobody
@@ -209,7 +208,7 @@ func (p *plan) reason(nodes int) string {
 		return p.full
 	case len(p.nodes) > p.here:
 		return fmt.Sprintf("%d more for %s", len(p.nodes)-p.here, muster.Counted(p.rooms, "waiting run"))
-	case nodes > len(p.nodes):
+	case p.in.Scale.Min > 0 && nodes <= p.in.Scale.Min:
 		return fmt.Sprintf("its min is %d", p.in.Scale.Min)
 	}
 	return "no run needs more now"

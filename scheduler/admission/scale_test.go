@@ -43,6 +43,15 @@ func TestScale(t *testing.T) {
 	failing.Clusters[0].Scale.Failure = &muster.BuyFailure{Kind: muster.FailQuota, Message: "none left"}
 	unready := growing(1, 4, []muster.NodeSnapshot{coming}, run(2))
 	unready.Clusters[0].Scale.Failure = &muster.BuyFailure{Kind: muster.FailSetup, Message: "2 nodes in a row could not be made ready"}
+	engineless := idle("a", time.Hour)
+	engineless.Engine = false
+	contained := muster.Waiting{Container: true, Groups: whole(1)}
+	small := idle("small", time.Hour)
+	small.Size, small.Ready, small.Unfit, small.Lacks = size(1, 1000, 512, 0), false, true, "it has 1 core for runs, and its size promises 4"
+	closing := growing(0, 0, nil, run(1))
+	closing.Clusters[0].Closing = true
+	full := growing(2, 2, []muster.NodeSnapshot{evicting, evicting}, run(1))
+	full.Clusters[0].Scale.Failure = unready.Clusters[0].Scale.Failure
 	paused := growing(0, 4, []muster.NodeSnapshot{idle("a", time.Hour)}, run(1))
 	paused.Clusters[0].Paused = true
 	for name, c := range map[string]struct {
@@ -51,32 +60,39 @@ func TestScale(t *testing.T) {
 		spare []string
 		waits string
 	}{
-		"from zero":                      {growing(0, 4, nil, run(1)), 1, nil, "-1 scaling"},
-		"a whole gang":                   {growing(0, 4, nil, run(3)), 3, nil, "-1 scaling"},
-		"beside one in use":              {growing(0, 4, []muster.NodeSnapshot{busy}, run(2)), 3, nil, "-1 scaling"},
-		"never part of a gang":           {growing(0, 4, []muster.NodeSnapshot{busy, busy}, run(3)), 2, nil, "-1 capacity"},
-		"nothing behind one that waits":  {growing(0, 3, []muster.NodeSnapshot{busy}, run(3), run(1)), 1, nil, "-1 capacity | -2 capacity"},
-		"more than its max":              {growing(0, 2, nil, run(3)), 0, nil, "x1"},
-		"larger than its size":           {growing(0, 2, nil, muster.Waiting{Groups: part(1, 1, 5000, 0)}), 0, nil, "x1"},
-		"two parts on one new node":      {growing(0, 4, nil, muster.Waiting{Groups: part(1, 2, 100, 0)}, muster.Waiting{Groups: part(1, 2, 100, 0)}), 1, nil, "-1 scaling | -2 scaling"},
-		"it comes already":               {growing(0, 4, []muster.NodeSnapshot{coming}, run(1)), 1, nil, "-1 scaling"},
-		"room that is free in a moment":  {growing(0, 4, []muster.NodeSnapshot{ending}, run(1)), 1, nil, "-1 capacity"},
-		"beside one out of service":      {growing(0, 2, []muster.NodeSnapshot{held}, run(1)), 2, nil, "-1 scaling"},
-		"min beside one out of service":  {growing(1, 2, []muster.NodeSnapshot{held}), 2, nil, ""},
-		"no more than max beside it":     {growing(1, 1, []muster.NodeSnapshot{held}), 1, nil, ""},
-		"one out of service counts":      {growing(0, 1, []muster.NodeSnapshot{held}, run(1)), 1, nil, "-1 no nodes"},
-		"min stays":                      {growing(2, 4, []muster.NodeSnapshot{idle("a", time.Hour), idle("b", 2*time.Hour), idle("c", 3*time.Hour)}), 3, []string{"c"}, ""},
-		"min is bought":                  {growing(2, 4, nil), 2, nil, ""},
-		"idle for long enough":           {growing(0, 4, []muster.NodeSnapshot{idle("a", time.Minute), idle("b", 59*time.Second)}), 2, []string{"a"}, ""},
-		"over its max at once":           {growing(0, 1, []muster.NodeSnapshot{idle("a", time.Second), idle("b", 2*time.Second)}), 2, []string{"b"}, ""},
-		"one that leaves does not count": {growing(0, 4, []muster.NodeSnapshot{leaving}, run(1)), 1, nil, "-1 scaling"},
-		"beside one that is taken soon":  {growing(0, 4, []muster.NodeSnapshot{evicting}, run(1)), 2, nil, "-1 scaling"},
-		"its provider fails":             {failing, 1, nil, "-1 provider"},
-		"set-ups fail":                   {unready, 1, nil, "-1 provider"},
-		"paused":                         {paused, 1, nil, "-1 paused"},
-		"kept for a gang that waits":     {growing(0, 2, []muster.NodeSnapshot{busy, idle("a", time.Hour)}, run(2)), 2, nil, "-1 capacity"},
+		"from zero":                         {growing(0, 4, nil, run(1)), 1, nil, "-1 scaling"},
+		"a whole gang":                      {growing(0, 4, nil, run(3)), 3, nil, "-1 scaling"},
+		"beside one in use":                 {growing(0, 4, []muster.NodeSnapshot{busy}, run(2)), 3, nil, "-1 scaling"},
+		"never part of a gang":              {growing(0, 4, []muster.NodeSnapshot{busy, busy}, run(3)), 2, nil, "-1 capacity"},
+		"nothing behind one that waits":     {growing(0, 3, []muster.NodeSnapshot{busy}, run(3), run(1)), 1, nil, "-1 capacity | -2 capacity"},
+		"more than its max":                 {growing(0, 2, nil, run(3)), 0, nil, "x1"},
+		"larger than its size":              {growing(0, 2, nil, muster.Waiting{Groups: part(1, 1, 5000, 0)}), 0, nil, "x1"},
+		"two parts on one new node":         {growing(0, 4, nil, muster.Waiting{Groups: part(1, 2, 100, 0)}, muster.Waiting{Groups: part(1, 2, 100, 0)}), 1, nil, "-1 scaling | -2 scaling"},
+		"it comes already":                  {growing(0, 4, []muster.NodeSnapshot{coming}, run(1)), 1, nil, "-1 scaling"},
+		"room that is free in a moment":     {growing(0, 4, []muster.NodeSnapshot{ending}, run(1)), 1, nil, "-1 capacity"},
+		"beside one out of service":         {growing(0, 2, []muster.NodeSnapshot{held}, run(1)), 2, nil, "-1 scaling"},
+		"min beside one out of service":     {growing(1, 2, []muster.NodeSnapshot{held}), 2, nil, ""},
+		"no more than max beside it":        {growing(1, 1, []muster.NodeSnapshot{held}), 1, nil, ""},
+		"one out of service counts":         {growing(0, 1, []muster.NodeSnapshot{held}, run(1)), 1, nil, "-1 no nodes"},
+		"min stays":                         {growing(2, 4, []muster.NodeSnapshot{idle("a", time.Hour), idle("b", 2*time.Hour), idle("c", 3*time.Hour)}), 3, []string{"c"}, ""},
+		"min is bought":                     {growing(2, 4, nil), 2, nil, ""},
+		"idle for long enough":              {growing(0, 4, []muster.NodeSnapshot{idle("a", time.Minute), idle("b", 59*time.Second)}), 2, []string{"a"}, ""},
+		"over its max at once":              {growing(0, 1, []muster.NodeSnapshot{idle("a", time.Second), idle("b", 2*time.Second)}), 2, []string{"b"}, ""},
+		"one that leaves does not count":    {growing(0, 4, []muster.NodeSnapshot{leaving}, run(1)), 1, nil, "-1 scaling"},
+		"beside one that is taken soon":     {growing(0, 4, []muster.NodeSnapshot{evicting}, run(1)), 2, nil, "-1 scaling"},
+		"its provider fails":                {failing, 1, nil, "-1 provider"},
+		"set-ups fail":                      {unready, 1, nil, "-1 provider"},
+		"full of what cannot be made ready": {full, 2, nil, "-1 provider"},
+		"none has an engine":                {growing(0, 3, []muster.NodeSnapshot{engineless}, contained), 1, nil, "-1 no nodes"},
+		"of a larger size now":              {growing(0, 3, []muster.NodeSnapshot{small}, muster.Waiting{Groups: part(1, 3, 3000, 0)}), 2, nil, "-1 scaling"},
+		"being deleted":                     {closing, 0, nil, "-1 closed"},
+		"paused":                            {paused, 1, nil, "-1 paused"},
+		"kept for a gang that waits":        {growing(0, 2, []muster.NodeSnapshot{busy, idle("a", time.Hour)}, run(2)), 2, nil, "-1 capacity"},
 	} {
 		d := Decide(c.s)
+		if got := d.Scales[0]; got.More > 0 && c.s.Clusters[0].Scale.Failure.OfNodes() {
+			t.Errorf("%s: %d more are not bought", name, got.More)
+		}
 		if got := d.Scales[0]; got.Nodes != c.nodes || !slices.Equal(got.Spare, c.spare) || summary(d) != c.waits || got.Reason == "" {
 			t.Errorf("%s: %q, %+v", name, summary(d), got)
 		}

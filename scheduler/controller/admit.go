@@ -185,7 +185,8 @@ func nodeSnapshot(n muster.SeenNode, c *muster.Cluster, scale *muster.ScaleSnaps
 		one.Lacks = cmp.Or(one.Lacks, one.Size.Lacks(scale.Offer))
 		one.Size.Cores = min(one.Size.Cores, cmp.Or(scale.Offer.Cores, one.Size.Cores))
 	}
-	if kept.Leave == muster.LeaveMarked && !one.Leaving && n.Status == "ready" && kept.EvictAt.IsZero() && one.Lacks == "" { // it is put back
+	back := kept.Leave == muster.LeaveMarked || health.Closed // it is opened again soon
+	if back && !one.Leaving && n.Status == "ready" && kept.EvictAt.IsZero() && one.Lacks == "" {
 		one.Ready, one.Coming = false, true
 	}
 	taken := scale != nil && !kept.EvictAt.IsZero()

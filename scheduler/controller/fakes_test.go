@@ -26,6 +26,7 @@ type fakeEngine struct {
 	dropped    []string
 	steps      []string // what was done to nodes
 	jobs       []string // what was done to jobs of node agents
+	openErr    error    // of the next nodes that are to be opened
 	onClose    func()   // called with the lock when a node becomes ineligible
 	wake       func()
 	onStop     func() // called before a job is stopped
@@ -102,6 +103,9 @@ func (e *fakeEngine) DropNamespace(_ context.Context, namespace string) error {
 func (e *fakeEngine) SetEligible(_ context.Context, node string, eligible bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if eligible && e.openErr != nil {
+		return e.openErr
+	}
 	for i := range e.sight.Nodes {
 		if e.sight.Nodes[i].ID == node {
 			e.sight.Nodes[i].Eligible = eligible
@@ -135,7 +139,7 @@ func (e *fakeEngine) DropNodeJob(_ context.Context, cluster string, _ bool) erro
 func (e *fakeEngine) Occupied(_ context.Context, node string) (bool, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return slices.ContainsFunc(e.sight.Allocs, func(a muster.SeenAlloc) bool { return a.NodeID == node && !a.Ended() }), nil
+	return slices.ContainsFunc(e.sight.Allocs, func(a muster.SeenAlloc) bool { return a.NodeID == node && !a.NodeAgent && !a.Ended() }), nil
 }
 
 func (e *fakeEngine) ForgetNode(_ context.Context, node string) error {

@@ -111,13 +111,14 @@ func (f *fleet) mayGo(n *muster.NodeSnapshot) string {
 	switch {
 	case f.cluster.Paused || !f.stays(n) || n.Held && !f.cluster.Deleting || !f.tells() && f.scale.More > 0:
 		return ""
+	case f.cluster.Deleting && n.Empty() && (f.tells() || n.Unfit):
+		return "its cluster is being deleted"
 	case slices.Contains(f.scale.Spare, n.ID):
 		return fmt.Sprintf("idle for %s", f.now.Sub(n.IdleSince).Round(time.Second))
 	case !f.health[n.ID].DrainAt.IsZero():
 		if n.Empty() {
 			return "it was drained"
 		}
-	case n.Lacks == "" && f.health[n.ID].Closed: // it is well again, and opened in a moment
 	case !f.tells() && !n.Unfit: // one that is away or small is the cloud's to replace
 	case !r.AwaySince.IsZero() && n.Empty() && f.now.Sub(r.AwaySince) >= usableAgain:
 		return "it cannot take runs: " + unusable(n)
@@ -168,7 +169,7 @@ func (f *fleet) leave(ctx context.Context) (leaving []muster.NodeRecord, err err
 			errs = append(errs, err) // it is still marked, and opened later
 			continue
 		}
-		r.Leave, r.LeaveAt, r.Reason = muster.LeaveNot, time.Time{}, "a run was placed on it"
+		r.Leave, r.LeaveAt, r.AwaySince, r.Reason = muster.LeaveNot, time.Time{}, time.Time{}, "a run was placed on it"
 		stay = append(stay, r)
 	}
 	return leaving, errors.Join(append(errs, f.ledger.KeepNodes(ctx, stay))...)

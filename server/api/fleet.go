@@ -116,6 +116,9 @@ func (a *API) evict(ctx context.Context, cluster string, q muster.EvictionReques
 	if c.Provider != muster.ProviderLocal {
 		return nil, muster.Errorf(muster.CodeRefused, "provider %s takes no nodes on demand", c.Provider).WithCure("drills work on clusters of provider local; here %s", rehearsals[c.Provider])
 	}
+	if c.Deleting {
+		return nil, muster.Errorf(muster.CodeConflict, "cluster %s is being deleted", cluster)
+	}
 	if q.Rate != nil {
 		return a.drill(ctx, cluster, q)
 	}

@@ -114,6 +114,9 @@ func (a *API) nodeLog(ctx context.Context, name string) (*muster.NodeLog, error)
 		return nil, err
 	}
 	if n.Log == "" {
+		if c, err := a.Clusters.FindCluster(ctx, n.Cluster); err == nil && c.Setup != nil && n.Reason != "" {
+			return nil, muster.Errorf(muster.CodeNotFound, "node %s has no log: its set-up has not run yet", n.Name).WithCure("it is %s: %s", n.State, n.Reason)
+		}
 		return nil, muster.Errorf(muster.CodeNotFound, "node %s has no log: no set-up has run on it", n.Name).WithCure("muster cluster update --file FILE gives a cluster a set-up")
 	}
 	prefix := muster.NodeLogPrefix(n.ID, n.Log)
