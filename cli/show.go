@@ -202,7 +202,8 @@ func timeline(v *muster.RunView) (list []moment) {
 		for _, p := range a.PhaseTimes {
 			add(p.At, "%sphase %s", prefix, p.Phase)
 		}
-		if a.Outcome != "" && !(v.State.Final() && a.Number == len(v.Attempts)) { // the run's own end tells of the last
+		told := v.State.Final() && a.Number == len(v.Attempts) && a.Reason == v.Reason // by the run's own end
+		if a.Outcome != "" && !told {
 			add(a.EndedAt, "%s", strings.TrimSuffix(prefix+"ended, "+string(a.Outcome)+": "+a.Reason, ": "))
 		}
 	}

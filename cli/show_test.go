@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,5 +50,25 @@ func TestAsked(t *testing.T) {
 		if o := p.do("run", "show", name); !strings.Contains(o.out, want) {
 			t.Errorf("%s:\n%s\nlacks %q", resources, o.out, want)
 		}
+	}
+}
+
+// TestLastAttempt holds that how the last attempt ended is told where the run's own
+// end says something else, and once where it says the same.
+func TestLastAttempt(t *testing.T) {
+	at := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	view := func(reason string) (words []string) {
+		v := &muster.RunView{Run: muster.Run{State: muster.RunFailed, Reason: reason, CreatedAt: at, EndedAt: at.Add(time.Minute)},
+			Attempts: []*muster.Attempt{{Number: 1, Outcome: muster.OutcomeEvicted, Reason: "node n was taken back", EndedAt: at.Add(time.Minute)}}}
+		for _, m := range timeline(v) {
+			words = append(words, m.what)
+		}
+		return words
+	}
+	if got := view("evicted 2 times"); !slices.Equal(got, []string{"queued", "ended, evicted: node n was taken back", "failed: evicted 2 times"}) {
+		t.Errorf("%q", got)
+	}
+	if got := view("node n was taken back"); len(got) != 2 {
+		t.Errorf("%q", got)
 	}
 }
