@@ -86,6 +86,9 @@ func (k *Controller) open(ctx context.Context, ledger muster.Ledger, n *muster.S
 	case unfit && h.Closed && n.Eligible:
 		return k.setEligible(ctx, n.ID, false)
 	case !unfit && h.Closed && !leaves: // one that leaves is opened here once it stays
+		if now, err := ledger.ListRecords(ctx); err != nil || now[n.ID].Leave != kept.Leave { // it was marked a moment ago
+			return err
+		}
 		if err := k.setEligible(ctx, n.ID, true); err != nil {
 			return err
 		}
