@@ -42,7 +42,7 @@ func (n *Nomad) Occupied(ctx context.Context, nodeID string) (bool, error) {
 func (n *Nomad) ForgetNode(ctx context.Context, nodeID string) error {
 	ctx, cancel := context.WithTimeout(ctx, n.limit)
 	defer cancel()
-	if _, _, err := n.api.Nodes().Purge(nodeID, (&api.QueryOptions{}).WithContext(ctx)); err != nil && status(err) != 404 {
+	if _, _, err := n.api.Nodes().Purge(nodeID, (&api.QueryOptions{}).WithContext(ctx)); err != nil && !unknown(err, "node not found") {
 		return fmt.Errorf("forget node %s: %w", nodeID, n.refused(err))
 	}
 	return nil

@@ -119,6 +119,13 @@ func status(err error) int {
 	return 0
 }
 
+// unknown reports whether an error says that Nomad does not have what was to be
+// removed. Of some things it says so with status 500, in those words.
+func unknown(err error, words string) bool {
+	code := status(err)
+	return code == 404 || code == 500 && strings.Contains(err.Error(), words)
+}
+
 // Dispatch makes a launch exist. Where Nomad refuses, somebody may have stopped
 // the shape's job since it was registered, or deleted its namespace: it is
 // registered anew, and asked for once more.
