@@ -148,9 +148,16 @@ func (c *Cluster) Complete() {
 		c.NodePool = cmp.Or(c.NodePool, c.Name)
 		return
 	}
-	c.NodePool = cmp.Or(c.NodePool, "muster-"+c.Name)
+	c.NodePool = cmp.Or(c.NodePool, c.ownPool())
 	c.Idle = cmp.Or(c.Idle, DefaultIdle)
 }
+
+// ownPool is the node pool of an elastic cluster that names none.
+func (c *Cluster) ownPool() string { return "muster-" + c.Name }
+
+// OwnsPool reports whether the cluster's node pool is there for it alone, and goes
+// with it; another is the operator's.
+func (c *Cluster) OwnsPool() bool { return c.Provider.Elastic() && c.NodePool == c.ownPool() }
 
 // Validate refuses a cluster that cannot be kept; call Complete first.
 func (c *Cluster) Validate() error {

@@ -115,6 +115,11 @@ type Engine interface {
 	KeepNodeJob(ctx context.Context, c *Cluster, seen *SeenNodeJob) error
 	// DropNodeJob removes that job and, with secrets, those of a cluster that is gone.
 	DropNodeJob(ctx context.Context, cluster string, secrets bool) error
-	// ForgetNode makes Nomad forget a node that does not exist any more.
+	// DropPool forgets the shapes that were made for a node pool and, where it is
+	// Muster's own, the pool. What does not exist is no error; a pool in which a
+	// node or somebody else's job is stays, and that is one.
+	DropPool(ctx context.Context, pool string, own bool) error
+	// ForgetNode makes Nomad forget a node that does not exist any more; one that
+	// Nomad does not know is no error.
 	ForgetNode(ctx context.Context, nodeID string) error
 }

@@ -162,6 +162,42 @@ func TestDeletedCloud(t *testing.T) {
 	})
 }
 
+// TestDesertedPool holds that a deserted cluster takes with it what Nomad has for
+// it, before it goes, also where Nomad refuses; the operator's pool stays with its
+// nodes.
+func TestDesertedPool(t *testing.T) {
+	for _, c := range []struct {
+		pool  string
+		fails bool
+		steps []string
+	}{
+		{"muster-c", false, []string{"forget n", "drop pool muster-c true"}},
+		{"muster-c", true, []string{"forget n", "drop pool muster-c true"}},
+		{"theirs", false, []string{"drop pool theirs false"}},
+	} {
+		bubble(t, 0, func(l *lab) {
+			elastic(l)
+			l.engine.sight.Nodes[0].Status, l.engine.sight.Nodes[0].Pool = "down", c.pool
+			l.ledger.cluster.NodePool = c.pool
+			l.ledger.cluster.Provider, l.ledger.cluster.Deleting = muster.ProviderAWS, true
+			if c.fails {
+				l.engine.poolErr = muster.Errorf(muster.CodeRefused, "somebody else's job is there")
+			}
+			l.engine.onDrop = func() {
+				if l.ledger.clusterGone {
+					t.Errorf("pool %s: the cluster goes first", c.pool)
+				}
+			}
+			l.run()
+			l.after(16*time.Minute, func() {
+				if !l.ledger.clusterGone || !slices.Equal(l.engine.steps, c.steps) || !slices.Contains(l.engine.jobs, "drop c") {
+					t.Errorf("pool %s, fails %v: gone %v, steps %v, jobs %v", c.pool, c.fails, l.ledger.clusterGone, l.engine.steps, l.engine.jobs)
+				}
+			})
+		})
+	}
+}
+
 // TestNobodyJoins holds that nodes of a cloud which do not come are told of, so
 // that runs with alternatives go on, and again when they still do not.
 func TestNobodyJoins(t *testing.T) {

@@ -115,9 +115,22 @@ func (f *fleet) turn(ctx context.Context) error {
 	f.scaled[f.cluster.Name] = true
 	f.mu.Unlock()
 	if f.cluster.Deleting && f.deserted() {
-		return errors.Join(recorded, shrunk, left, missed, f.ledger.DropCluster(ctx, f.cluster.Name))
+		return errors.Join(recorded, shrunk, left, missed, f.clear(ctx), f.ledger.DropCluster(ctx, f.cluster.Name))
 	}
 	return errors.Join(recorded, shrunk, left, missed)
+}
+
+// clear takes out of Nomad what is there for a deserted cluster. What cannot be
+// taken, such as a pool with a job of somebody else's, is told and left.
+func (f *fleet) clear(ctx context.Context) error {
+	own := f.cluster.OwnsPool()
+	errs := []error{f.Engine.DropNodeJob(ctx, f.cluster.Name, true)}
+	for i := range f.nodes {
+		if own { // Nomad keeps a pool with a node, if it is one without a machine
+			errs = append(errs, f.Engine.ForgetNode(ctx, f.nodes[i].ID))
+		}
+	}
+	return errors.Join(append(errs, f.Engine.DropPool(ctx, f.cluster.NodePool, own))...)
 }
 
 // deserted reports whether a cluster has no node left, and none comes. Where the

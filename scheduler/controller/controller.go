@@ -51,6 +51,8 @@ type Controller struct {
 	drilled map[string]time.Time // when the losses of its drill were drawn last
 	short   map[string]time.Time // since when it has fewer nodes than is wanted
 
+	pools map[string]bool // the nodes loop's own: of the clusters without a provider that it has seen
+
 	sampled    map[muster.InstanceID]bool // whose command ran when the stats loop looked last; its own, as is:
 	sampledAll time.Time                  // when all of them were sampled last
 }
@@ -69,7 +71,7 @@ func New(c Config) *Controller {
 	if c.Decided == nil {
 		c.Decided = func(time.Duration) {}
 	}
-	k := &Controller{Config: c, since: time.Now(), ordered: make(chan struct{}), copies: map[string]time.Time{}, dispatched: map[string]time.Time{}, drilled: map[string]time.Time{}, short: map[string]time.Time{}}
+	k := &Controller{Config: c, since: time.Now(), ordered: make(chan struct{}), copies: map[string]time.Time{}, dispatched: map[string]time.Time{}, drilled: map[string]time.Time{}, short: map[string]time.Time{}, pools: map[string]bool{}}
 	k.loops = map[string]*loop{}
 	steps := map[string]step{"look": k.look, "admit": k.admit, "launch": k.launch, "track": k.track, "stop": k.stop, "purge": k.purge, "clusters": k.clusters, "nodes": k.nodes}
 	if k.StatsEvery > 0 {

@@ -28,11 +28,12 @@ type fakeEngine struct {
 	jobs       []string // what was done to jobs of node agents
 	openErr    error    // of the next nodes that are to be opened
 	onClose    func()   // called with the lock when a node becomes ineligible
+	onDrop     func()   // called with the lock when a pool is dropped
 	wake       func()
 	onStop     func() // called before a job is stopped
 
-	lookErr, dispatchErr error
-	hang                 bool // Dispatch waits until its context ends
+	lookErr, dispatchErr, poolErr error
+	hang                          bool // Dispatch waits until its context ends
 }
 
 func (e *fakeEngine) Look(context.Context) (*muster.Sight, error) {
@@ -134,6 +135,16 @@ func (e *fakeEngine) DropNodeJob(_ context.Context, cluster string, _ bool) erro
 	e.jobs = append(e.jobs, "drop "+cluster)
 	e.sight.NodeJobs = nil
 	return nil
+}
+
+func (e *fakeEngine) DropPool(_ context.Context, pool string, own bool) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.steps = append(e.steps, fmt.Sprint("drop pool ", pool, " ", own))
+	if e.onDrop != nil {
+		e.onDrop()
+	}
+	return e.poolErr
 }
 
 func (e *fakeEngine) Occupied(_ context.Context, node string) (bool, error) {
@@ -271,6 +282,9 @@ func (g *termLedger) ListRecords(context.Context) (map[string]muster.NodeRecord,
 func (g *termLedger) ListClusters(context.Context) ([]*muster.Cluster, error) {
 	err := g.enter()
 	defer g.mu.Unlock()
+	if g.clusterGone {
+		return nil, err
+	}
 	c := g.cluster
 	return []*muster.Cluster{&c}, err
 }

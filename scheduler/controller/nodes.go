@@ -66,7 +66,7 @@ func (k *Controller) nodes(ctx context.Context, ledger muster.Ledger) (time.Dura
 			gone = append(gone, id)
 		}
 	}
-	errs = append(errs, ledger.ForgetHealth(ctx, gone), ledger.ExpectAgents(ctx, expected), k.nodeJobs(ctx, clusters, seen.Sight))
+	errs = append(errs, ledger.ForgetHealth(ctx, gone), ledger.ExpectAgents(ctx, expected), k.nodeJobs(ctx, clusters, seen.Sight), k.dropPools(ctx, clusters))
 	return again, errors.Join(errs...)
 }
 
@@ -123,6 +123,31 @@ func (k *Controller) nodeJobs(ctx context.Context, clusters []*muster.Cluster, s
 		if i < 0 || !clusters[i].Prepares() {
 			errs = append(errs, k.Engine.DropNodeJob(ctx, j.Cluster, i < 0))
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// dropPools forgets the shapes of clusters without a provider: those are gone at
+// once when they are deleted, and their pools are the operator's. One that is
+// deleted while no server leads is not noticed.
+func (k *Controller) dropPools(ctx context.Context, clusters []*muster.Cluster) error {
+	used := map[string]bool{}
+	for _, c := range clusters {
+		used[c.NodePool] = true
+		if !c.Provider.Elastic() {
+			k.pools[c.NodePool] = true
+		}
+	}
+	var errs []error
+	for pool := range k.pools {
+		if used[pool] {
+			continue
+		}
+		if err := k.Engine.DropPool(ctx, pool, false); err != nil {
+			errs = append(errs, err) // it is tried again
+			continue
+		}
+		delete(k.pools, pool)
 	}
 	return errors.Join(errs...)
 }

@@ -170,3 +170,29 @@ func TestDrainNode(t *testing.T) {
 		})
 	}, part("long", 1))
 }
+
+// TestPoolOfNoProvider holds that the shapes of a cluster without a provider are
+// forgotten once when it is deleted, again where Nomad was away, and that its pool
+// stays.
+func TestPoolOfNoProvider(t *testing.T) {
+	bubble(t, 0, func(l *lab) {
+		l.ledger.cluster.Provider = muster.ProviderNone
+		l.run()
+		l.after(time.Second, func() {
+			if len(l.engine.steps) != 0 {
+				t.Errorf("while it is there: %v", l.engine.steps)
+			}
+			l.ledger.clusterGone = true
+			l.engine.poolErr = muster.Errorf(muster.CodeUnreachable, "Nomad is away")
+		})
+		l.Wake()
+		l.after(100*time.Millisecond, func() { l.engine.poolErr = nil })
+		l.after(time.Minute, func() {})
+		l.Wake()
+		l.after(time.Second, func() {
+			if want := "drop pool pool false"; !slices.Equal(l.engine.steps, []string{want, want}) {
+				t.Errorf("once it is gone: %v", l.engine.steps)
+			}
+		})
+	})
+}

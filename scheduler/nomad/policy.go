@@ -35,6 +35,11 @@ namespace "ws-%s-*" {
 node {
   policy = "write"
 }
+
+# The node pool of an elastic cluster goes with it.
+node_pool "muster-*" {
+  capabilities = ["delete"]
+}
 `, installation, muster.VaultPath, muster.VaultPath)
 }
 
