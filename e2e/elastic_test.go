@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -79,8 +81,42 @@ func TestElastic(t *testing.T) {
 		t.Errorf("%d nodes left for being idle", len(left))
 	}
 	t.Logf("what happened\n%s", events)
-	p.muster("cluster", "delete", "grows", "--yes")
-	p.eventually("the cluster to be gone", func() bool { return p.try("cluster", "show", "grows").code == 3 }, func() string { return "" })
+	p.deletes("grows")
+}
+
+// inPool lists what Nomad has of a node pool: itself, its nodes, and jobs in it.
+func (p *platform) inPool(pool string) (all []string) {
+	p.t.Helper()
+	filter := "filter=" + url.QueryEscape(fmt.Sprintf("NodePool == %q", pool))
+	for _, path := range []string{"/v1/node/pools?prefix=" + pool, "/v1/nodes?" + filter, "/v1/jobs?namespace=*&" + filter} {
+		answer, err := http.Get(p.NomadAddr + path)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		var some []struct{ Name, Type, Status string }
+		if err := json.NewDecoder(answer.Body).Decode(&some); err != nil {
+			p.t.Fatalf("%s is %s: %v", path, answer.Status, err)
+		}
+		for _, one := range some {
+			all = append(all, strings.TrimSpace(fmt.Sprint(one.Name, " ", one.Type, " ", one.Status)))
+		}
+	}
+	return all
+}
+
+// deletes deletes an elastic cluster on which a run was, and holds that Nomad has
+// nothing more of it.
+func (p *platform) deletes(name string) {
+	p.t.Helper()
+	if before := p.inPool("muster-" + name); len(before) < 3 || before[0] != "muster-"+name {
+		p.t.Errorf("of cluster %s Nomad has only %q", name, before) // its pool, the job of its agents, a shape
+	}
+	p.muster("cluster", "delete", name, "--yes")
+	p.eventually("the cluster to be gone", func() bool { return p.try("cluster", "show", name).code == 3 }, func() string { return "" })
+	if left := p.inPool("muster-" + name); len(left) > 0 {
+		p.t.Errorf("of cluster %s Nomad has still %q", name, left)
+	}
 }
 
 // training adds up numbers, an epoch each, from its checkpoint. Its result is the
@@ -301,6 +337,7 @@ func TestShares(t *testing.T) {
 	if r := p.try("run", "submit", p.file("command: a\ncompute: halves\nx-muster: {resources: {cpus: 0.3, memory: 100Mi, gpus: 1}}\n"), "--wait"); r.code == 0 || !strings.Contains(r.err, "can never start") {
 		t.Errorf("a whole GPU where there are halves: %d %s", r.code, r.err)
 	}
+	p.deletes("halves") // with a node
 }
 
 // stormSize is how many submits, cancels and evictions a storm has.

@@ -448,6 +448,13 @@ func TestSecure(t *testing.T) {
 			t.Errorf("what the run used may not be read: %s", r.err)
 		}
 
+		for pool, may := range map[string]bool{"muster-elastic": true, "other": false} { // as of an elastic cluster that is deleted
+			g.must(g.ask(g.nomad, "PUT", "/v1/node/pools", "X-Nomad-Token", g.nomadToken, map[string]string{"Name": pool}, nil))
+			if err := g.ask(g.nomad, "DELETE", "/v1/node/pool/"+pool, "X-Nomad-Token", nomadToken, nil, nil); (err == nil) != may {
+				t.Errorf("with the least rights node pool %s is removed: %v", pool, err)
+			}
+		}
+
 		stopped := p.submit("command: sleep 600\nx-muster: {resources: {cpus: 0.1, memory: 64Mi}}\n")
 		p.running(stopped)
 		p.muster("run", "cancel", stopped)
