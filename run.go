@@ -254,8 +254,9 @@ type Runs interface {
 	// ListRuns returns a page of runs, without positions, and where it ends: nil
 	// for the last page.
 	ListRuns(ctx context.Context, f RunFilter) ([]*Run, *RunPlace, error)
-	// ListQueue returns the waiting runs of a cluster, or of all for "", by
-	// cluster and position, but no more than limit; total is how many there are.
+	// ListQueue returns the waiting runs by cluster and position, but no more than
+	// limit: all for "", else a cluster's own, and then those of others that name it
+	// as an alternative. total is how many there are.
 	ListQueue(ctx context.Context, cluster string, limit int) (runs []*Run, total int, err error)
 	// RequestStop marks the run and every run below it that is not final as
 	// wanted to end. One that is final already is CodeConflict.

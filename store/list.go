@@ -66,7 +66,7 @@ func (s *Store) ListRuns(ctx context.Context, f muster.RunFilter) ([]*muster.Run
 		places = places[:f.Limit]
 		next = places[f.Limit-1]
 	}
-	runs, err := s.runsAt(ctx, places)
+	runs, err := runsAt(ctx, s.read, places)
 	return runs, next, err
 }
 
@@ -148,7 +148,7 @@ func (c *choice) chooseRuns(w *muster.Workspace, f muster.RunFilter) {
 }
 
 // runsAt reads the runs at places, in their order.
-func (s *Store) runsAt(ctx context.Context, places []*muster.RunPlace) ([]*muster.Run, error) {
+func runsAt(ctx context.Context, q querier, places []*muster.RunPlace) ([]*muster.Run, error) {
 	if len(places) == 0 {
 		return nil, nil
 	}
@@ -156,7 +156,7 @@ func (s *Store) runsAt(ctx context.Context, places []*muster.RunPlace) ([]*muste
 	for i, p := range places {
 		at[p.ID], ids[i] = i, p.ID
 	}
-	runs, err := collect(ctx, s.read, scanRun, runColumns+`WHERE r.id IN (?`+strings.Repeat(`, ?`, len(ids)-1)+`)`, ids...)
+	runs, err := collect(ctx, q, scanRun, runColumns+`WHERE r.id IN (?`+strings.Repeat(`, ?`, len(ids)-1)+`)`, ids...)
 	slices.SortFunc(runs, func(a, b *muster.Run) int { return cmp.Compare(at[a.ID], at[b.ID]) })
 	return runs, err
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,18 +93,23 @@ func plan(t *testing.T, s *Store, query string, args ...any) []string {
 
 // TestPlans holds that no query that is made again and again goes through what
 // is over and kept for good, or through a table once for each row of another:
-// it may scan the indexes of what waits and what is live, and nothing else.
+// it may scan the indexes of what waits and what is live, and nothing else. One
+// looks at what all waiting runs want, each once.
 func TestPlans(t *testing.T) {
 	s := open(t)
 	live := notPurged + `AND l.state IN (?, ?)`
 	both := []any{muster.LaunchReserved, muster.LaunchDispatched}
+	may := map[string][]string{
+		"from elsewhere": {"SCAN p", "SCAN (subquery-4)", "SCAN (subquery-5)", "CORRELATED LIST SUBQUERY 2", "SCAN json_each VIRTUAL TABLE INDEX 3:"},
+	}
 	for what, q := range map[string]struct {
 		query string
 		args  []any
 	}{
-		"a queue":         {runColumns + queued + forCluster + inQueue + `LIMIT 1000`, []any{"c"}},
+		"a queue":         {ofCluster, []any{"c", 1000}},
+		"from elsewhere":  {fromElsewhere, []any{"c", 1000}},
 		"all queues":      {runColumns + queued + inQueue + `LIMIT ?`, []any{1000}},
-		"their places":    {queuePlaces, nil},
+		"how many of one": {`SELECT count(*) FROM runs r ` + queued + `AND r.cluster = ?`, []any{"c"}},
 		"how many wait":   {`SELECT count(*) FROM runs r ` + queued, nil},
 		"depths":          {queueDepths, nil},
 		"agents heard":    {countAgents, []any{0}},
@@ -114,12 +120,21 @@ func TestPlans(t *testing.T) {
 		"their runs":      {runColumns + `WHERE r.id IN (SELECT run_id FROM attempts WHERE launch_id IN (SELECT l.id FROM launches l WHERE ` + live + `))`, both},
 	} {
 		for _, step := range plan(t, s, q.query, q.args...) {
-			scan := strings.HasPrefix(step, "SCAN ") && !strings.HasPrefix(step, "SCAN (subquery") && !strings.Contains(step, "VIRTUAL TABLE") && !strings.Contains(step, "INDEX runs_queue") && !strings.Contains(step, "INDEX launches_live")
-			if scan || strings.Contains(step, "CORRELATED") || strings.Contains(step, "AUTOMATIC") {
+			scan := strings.HasPrefix(step, "SCAN ") && !strings.Contains(step, "INDEX runs_queue") && !strings.Contains(step, "INDEX launches_live")
+			if (scan || strings.Contains(step, "CORRELATED") || strings.Contains(step, "AUTOMATIC")) && !slices.Contains(may[what], step) {
 				t.Errorf("%s: %s", what, step)
 			}
 		}
 	}
+}
+
+// places writes where runs stand.
+func places(runs []*muster.Run) string {
+	var all []string
+	for _, r := range runs {
+		all = append(all, fmt.Sprint(r.Cluster, r.Position, " ", r.Name))
+	}
+	return strings.Join(all, ", ")
 }
 
 // TestDeepQueue holds what is told of a queue of 10,000: its beginning, how
@@ -136,20 +151,27 @@ func TestDeepQueue(t *testing.T) {
 	all, total, err := s.ListQueue(t.Context(), "", 1000)
 	must(t, err)
 	t.Logf("ListQueue: %s", time.Since(began))
-	var first []string
-	for _, r := range all[:5] {
-		first = append(first, fmt.Sprint(r.Cluster, r.Position, " ", r.Name))
-	}
-	if got := strings.Join(first, ", "); total != deep || len(all) != 1000 || got != "b1 r-1, b2 r-7, c1 urgent, c2 r, c3 r-2" {
+	if got := places(all[:5]); total != deep || len(all) != 1000 || got != "b1 r-1, b2 r-7, c1 urgent, c2 r, c3 r-2" {
 		t.Errorf("%d of %d: %s", len(all), total, got)
 	}
 	if all, total, err = s.ListQueue(t.Context(), "b", 1); err != nil || total != 2 || len(all) != 1 || all[0].Name != "r-1" {
 		t.Errorf("cluster b: %d, %v", total, err)
 	}
-	_, err = s.write.ExecContext(t.Context(), `UPDATE runs SET spec = json_set(spec, '$.alternatives', json('["x","b"]')) WHERE name = 'r-3'`)
+	_, err = s.write.ExecContext(t.Context(), `UPDATE runs SET spec = json_set(spec, '$.alternatives', json('["x","b","b"]')) WHERE name IN ('r-3', 'r-9')`)
 	must(t, err)
-	if all, total, err = s.ListQueue(t.Context(), "b", 10); err != nil || total != 3 || all[2].Name != "r-3" || all[2].Position != 4 {
-		t.Errorf("with an alternative's: %d, %v", total, err)
+	for limit, want := range map[int]string{10: "b1 r-1, b2 r-7, c4 r-3, c9 r-9", 3: "b1 r-1, b2 r-7, c4 r-3", 2: "b1 r-1, b2 r-7", 1: "b1 r-1"} {
+		all, total, err := s.ListQueue(t.Context(), "b", limit)
+		must(t, err)
+		if got := places(all); got != want || total != 4 {
+			t.Errorf("%d with an alternative's: %s; %d wait", limit, got, total)
+		}
+	}
+	_, err = s.write.ExecContext(t.Context(), `UPDATE runs SET spec = json_set(spec, '$.alternatives', json('["c"]')) WHERE name = 'r-7'`)
+	must(t, err)
+	all, _, err = s.ListQueue(t.Context(), "c", 1000)
+	must(t, err)
+	if got := places(all[998:]); got != "c999 r-999, c1000 r-1000" { // its own are before b2 r-7
+		t.Errorf("cluster c ends with %s", got)
 	}
 	began = time.Now()
 	last := state(t, s, fmt.Sprint("r-", deep-2))

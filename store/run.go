@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/muster-ml/muster"
 )
@@ -201,42 +200,57 @@ const queued = `WHERE r.state = 'queued' AND r.held_by = '' `
 // inQueue is the order of the queues.
 const inQueue = `ORDER BY r.cluster, r.priority DESC, r.queued_at, r.id `
 
-// forCluster chooses those that may start on a cluster: it is theirs, or an
-// alternative.
-const forCluster = `AND (r.cluster = ?1 OR r.id IN (SELECT q.id FROM runs q, json_each(q.spec, '$.alternatives') other WHERE q.state = 'queued' AND q.held_by = '' AND other.value = ?1)) `
+// ofCluster are the first of a cluster's own queue.
+const ofCluster = runColumns + queued + `AND r.cluster = ? ` + inQueue + `LIMIT ?`
 
-// queuePlaces are the positions of the runs in their queues.
-const queuePlaces = `SELECT r.id, row_number() OVER (PARTITION BY r.cluster ORDER BY r.priority DESC, r.queued_at, r.id) FROM runs r ` + queued
+// fromElsewhere are those of other clusters' queues that name a cluster as an
+// alternative, with their places there, and how many these are. It reads what
+// all runs of those queues want, once.
+const fromElsewhere = `SELECT p.id, p.place, count(*) OVER () FROM (
+		SELECT r.id, r.cluster, row_number() OVER (PARTITION BY r.cluster ORDER BY r.priority DESC, r.queued_at, r.id) AS place FROM runs r ` + queued + `AND r.cluster <> ?1
+	) p JOIN runs q ON q.id = p.id WHERE ?1 IN (SELECT value FROM json_each(q.spec, '$.alternatives')) ORDER BY p.cluster, p.place LIMIT ?2`
 
 // ListQueue returns the first of the waiting runs by cluster and position, and
-// how many wait: all, or those that may start on one cluster.
+// how many wait: all, or those that may start on one cluster, its own before
+// others'. All is of one moment of the database.
 func (s *Store) ListQueue(ctx context.Context, cluster string, limit int) (runs []*muster.Run, total int, err error) {
-	where, args := queued, []any{}
+	t, err := s.read.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer t.Rollback()
+	count, list, args := `SELECT count(*) FROM runs r `+queued, runColumns+queued+inQueue+`LIMIT ?`, []any{}
 	if cluster != "" {
-		where, args = queued+forCluster, append(args, cluster)
+		count, list, args = count+`AND r.cluster = ?`, ofCluster, append(args, cluster)
 	}
-	if err := s.read.QueryRowContext(ctx, `SELECT count(*) FROM runs r `+where, args...).Scan(&total); err != nil {
+	if err := t.QueryRowContext(ctx, count, args...).Scan(&total); err != nil {
 		return nil, 0, err
 	}
-	if runs, err = collect(ctx, s.read, scanRun, runColumns+where+inQueue+`LIMIT `+strconv.Itoa(limit), args...); err != nil {
+	if runs, err = collect(ctx, t, scanRun, list, append(args, limit)...); err != nil {
 		return nil, 0, err
 	}
-	type place struct {
-		run      int64
-		position int
+	for i, r := range runs { // the list begins with the first of each cluster
+		r.Position = 1
+		if i > 0 && runs[i-1].Cluster == r.Cluster {
+			r.Position += runs[i-1].Position
+		}
 	}
-	places, err := collect(ctx, s.read, func(row scanner) (p place, err error) {
-		err = row.Scan(&p.run, &p.position)
-		return p, err
-	}, queuePlaces)
-	byRun := make(map[int64]int, len(places))
-	for _, p := range places {
-		byRun[p.run] = p.position
+	if cluster == "" {
+		return runs, total, nil
 	}
-	for _, r := range runs {
-		r.Position = byRun[r.ID]
+	others := 0
+	places, err := collect(ctx, t, func(row scanner) (*muster.RunPlace, error) {
+		p := &muster.RunPlace{}
+		return p, row.Scan(&p.ID, &p.Number, &others)
+	}, fromElsewhere, cluster, limit)
+	if err != nil {
+		return nil, 0, err
 	}
-	return runs, total, err
+	more, err := runsAt(ctx, t, places[:min(len(places), limit-len(runs))])
+	for i, r := range more {
+		r.Position = int(places[i].Number)
+	}
+	return append(runs, more...), total + others, err
 }
 
 // RequestStop marks a run, and every run below it, as wanted to end.

@@ -46,7 +46,7 @@ func (a *API) registerClusters() {
 
 // ofQueue chooses the beginning of a queue.
 type ofQueue struct {
-	Cluster string `query:"cluster" doc:"Only those that may start on this cluster: it is theirs, or one of their alternatives."`
+	Cluster string `query:"cluster" doc:"Only those that may start on this cluster: its own, then those of other clusters that name it as an alternative."`
 	Limit   int    `query:"limit" minimum:"1" maximum:"1000" default:"1000"`
 }
 
