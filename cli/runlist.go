@@ -97,7 +97,12 @@ func metricWords(metrics map[string]float64) string {
 }
 
 // whereIs is the cluster that a run is on, or waits for first.
-func whereIs(r *muster.RunView) string { return cmp.Or(r.PlacedOn, r.Cluster) }
+func whereIs(r *muster.RunView) string {
+	if r.State == muster.RunQueued {
+		return r.Cluster // and not where its last attempt was
+	}
+	return cmp.Or(r.PlacedOn, r.Cluster)
+}
 
 // lastedRun says how long a run's command took, or has taken so far.
 func lastedRun(r *muster.RunView) string {

@@ -72,3 +72,24 @@ func TestLastAttempt(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestWhereIs holds that a run which waits again is shown where it waits, and not
+// where it was.
+func TestWhereIs(t *testing.T) {
+	for _, want := range []struct {
+		state    muster.RunState
+		placedOn string
+		cluster  string
+	}{
+		{muster.RunQueued, "", "cheap"},
+		{muster.RunQueued, "dear", "cheap"},
+		{muster.RunRunning, "dear", "dear"},
+		{muster.RunSucceeded, "dear", "dear"},
+		{muster.RunSucceeded, "", "cheap"},
+	} {
+		v := &muster.RunView{Run: muster.Run{State: want.state, Cluster: "cheap", PlacedOn: want.placedOn}}
+		if got := whereIs(v); got != want.cluster {
+			t.Errorf("%s, placed on %q: %s", want.state, want.placedOn, got)
+		}
+	}
+}
