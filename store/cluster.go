@@ -153,7 +153,7 @@ func (s *Store) DeleteCluster(ctx context.Context, name string, by muster.Origin
 // holdCluster are the runs for which a cluster must stay: its own, and those of others
 // that it took as an alternative.
 const holdCluster = `SELECT id FROM runs WHERE cluster = ?1 AND ended_at = 0 UNION ALL SELECT DISTINCT r.id FROM launches l JOIN attempts a ON a.launch_id = l.id JOIN runs r ON r.id = a.run_id
-	WHERE l.cluster = ?1 AND r.cluster <> ?1 AND l.state IN ('reserved', 'dispatched')`
+	WHERE l.state <> 'purged' AND l.state IN ('reserved', 'dispatched') AND l.cluster = ?1 AND r.cluster <> ?1`
 
 // shownHolders is how many of these runs a refusal names.
 const shownHolders = 5
@@ -189,10 +189,13 @@ func (t *tx) checkWorkspaces(ctx context.Context, names []string) error {
 	return nil
 }
 
+// dropIdle takes a cluster that is being deleted out of sight, where no run is left.
+const dropIdle = `UPDATE clusters SET deleted_at = ?2, node_pool = '~' || name WHERE name = ?1 AND deleting = 1
+	AND NOT EXISTS (SELECT 1 FROM runs WHERE cluster = ?1 AND ended_at = 0)`
+
 // dropCluster takes a cluster out of sight. Its node pool may be another's.
 func (t *tx) dropCluster(ctx context.Context, name string) error {
-	n, err := t.exec(ctx, `UPDATE clusters SET deleted_at = ?, node_pool = '~' || name WHERE name = ? AND deleting = 1
-		AND NOT EXISTS (SELECT 1 FROM runs WHERE cluster = clusters.name AND ended_at = 0)`, micros(t.now), name)
+	n, err := t.exec(ctx, dropIdle, name, micros(t.now))
 	if err != nil || n == 0 {
 		return err
 	}

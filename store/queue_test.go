@@ -113,6 +113,8 @@ func TestPlans(t *testing.T) {
 		"how many wait":   {`SELECT count(*) FROM runs r ` + queued, nil},
 		"depths":          {queueDepths, nil},
 		"agents heard":    {countAgents, []any{0}},
+		"a cluster's":     {holdCluster, []any{"c"}},
+		"an idle cluster": {dropIdle, []any{"c", 1}},
 		"a run":           {runColumns + `WHERE w.name = ? AND r.name = ?`, []any{"w", "r"}},
 		"live launches":   {launchColumns + `WHERE ` + live, both},
 		"their instances": {`SELECT * FROM instances WHERE launch_id IN (SELECT l.id FROM launches l WHERE ` + live + `)`, both},
