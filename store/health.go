@@ -147,7 +147,7 @@ func (s *Store) ChangeNode(ctx context.Context, n *muster.Node, change muster.No
 			return err
 		}
 		h.NodeID, h.Cluster, h.Name = n.ID, n.Cluster, n.Name
-		renewals := h.Renewals
+		renewals, drainAt := h.Renewals, h.DrainAt
 		message := h.Change(change, c.Setup != nil, by.Actor, t.now)
 		if message == "" {
 			return nil
@@ -161,8 +161,15 @@ func (s *Store) ChangeNode(ctx context.Context, n *muster.Node, change muster.No
 			return err
 		}
 		message = fmt.Sprintf("node %s %s", n.Name, message)
-		if h.DrainAt.After(t.now) { // until then they might end, or be cancelled
-			if err := t.tellRunsOn(ctx, n.ID, message, by); err != nil {
+		told := ""
+		switch {
+		case h.DrainAt.After(t.now): // until then they might end, or be cancelled
+			told = message
+		case h.DrainAt.IsZero() && drainAt.After(t.now):
+			told = message + "; what runs on it may stay"
+		}
+		if told != "" {
+			if err := t.tellRunsOn(ctx, n.ID, told, by); err != nil {
 				return err
 			}
 		}
@@ -170,7 +177,7 @@ func (s *Store) ChangeNode(ctx context.Context, n *muster.Node, change muster.No
 	})
 }
 
-// tellRunsOn tells what runs on a node of a thing that comes.
+// tellRunsOn tells what runs on a node of a thing that comes, or comes no more.
 func (t *tx) tellRunsOn(ctx context.Context, nodeID, message string, by muster.Origin) error {
 	runs, err := t.runsOn(ctx, nodeID)
 	for _, r := range runs {

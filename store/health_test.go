@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -191,7 +192,8 @@ func TestDrainNodes(t *testing.T) {
 }
 
 // TestDrainIsAnnounced holds that what runs on a node is told when it will be
-// drained, by whom and why, and that what runs elsewhere is not.
+// drained, by whom and why, and when it will not be any more; what runs elsewhere
+// is not.
 func TestDrainIsAnnounced(t *testing.T) {
 	s := open(t)
 	g := lead(t, s)
@@ -205,6 +207,22 @@ func TestDrainIsAnnounced(t *testing.T) {
 		if told := len(events) == 1 && events[0].Actor == "anna" && strings.HasPrefix(events[0].Message, "node node1 is drained: a new kernel; what runs on it is told to stop at "); told != want {
 			t.Errorf("%s is told: %+v", run, events)
 		}
+	}
+	last := func() string {
+		t.Helper()
+		events, err := s.ListEvents(t.Context(), muster.EventFilter{Workspace: "w", Run: "a", Kinds: []muster.EventKind{muster.EventNote}})
+		must(t, err)
+		return fmt.Sprint(len(events), " ", events[len(events)-1].Message)
+	}
+	must(t, s.ChangeNode(t.Context(), n, muster.NodeChange{Excluded: new("")}, muster.Origin{Actor: "anna"}))
+	if got := last(); got != "2 node node1 takes runs again; what runs on it may stay" {
+		t.Errorf("when it is taken back, a is told: %s", got)
+	}
+	for _, change := range []muster.NodeChange{{Drain: new(muster.Seconds(0))}, {Excluded: new("")}} { // they are told to stop at once
+		must(t, s.ChangeNode(t.Context(), n, change, muster.Origin{Actor: "anna"}))
+	}
+	if got := last(); !strings.HasPrefix(got, "2 ") {
+		t.Errorf("after a drain at once, a is told: %s", got)
 	}
 }
 
