@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -42,6 +41,7 @@ type NodeHealth struct {
 	Failures   int       // how often in a row it has become unusable
 	Excluded   string    // why a person took it out of service; "" is not
 	DrainAt    time.Time // when the runs that are still on it are told to stop; zero where they may end
+	Drained    string    // what they are told then: "drained by anna", "drained: it smells"
 	Renewals   int       // how often a person wanted it to be set up once more
 	Closed     bool      // the leader has made it ineligible for one of these reasons
 }
@@ -89,20 +89,6 @@ func (h NodeHealth) Unfit() string {
 	}
 	return ""
 }
-
-// drained says of a node that runs are to go from it, and why.
-func (h NodeHealth) drained() string {
-	switch {
-	case h.Excluded == "":
-		return "drained: its cluster becomes smaller"
-	case strings.HasPrefix(h.Excluded, drainedBy):
-		return h.Excluded
-	}
-	return "drained: " + h.Excluded
-}
-
-// drainedBy begins the reason of who gives none.
-const drainedBy = "drained by "
 
 // Hear takes over what a node's agent reports. It returns whether that is another
 // thing than before, and what to tell of it, "" for nothing.
@@ -188,11 +174,12 @@ func (h *NodeHealth) Change(c NodeChange, setUp bool, by string, now time.Time) 
 	renew := setUp && h.State == HealthUnusable
 	switch {
 	case c.Drain != nil:
-		h.DrainAt, h.Excluded = now.Add(time.Duration(*c.Drain)), drainedBy+by
+		h.DrainAt, h.Drained = now.Add(time.Duration(*c.Drain)), "drained by "+by
+		h.Excluded = h.Drained
 		if c.Excluded != nil && *c.Excluded != "" {
-			h.Excluded = *c.Excluded
+			h.Excluded, h.Drained = *c.Excluded, "drained: "+*c.Excluded
 		}
-		news = "is " + h.drained() + "; what runs on it is told to stop"
+		news = "is " + h.Drained + "; what runs on it is told to stop"
 		if *c.Drain > 0 {
 			news += " at " + h.DrainAt.UTC().Format("15:04:05") + " UTC"
 		}
@@ -205,7 +192,7 @@ func (h *NodeHealth) Change(c NodeChange, setUp bool, by string, now time.Time) 
 	case h.Excluded == "" && h.Failures < Quarantine && !renew:
 		return ""
 	}
-	h.Excluded, h.DrainAt, h.Failures = "", time.Time{}, 0
+	h.Excluded, h.DrainAt, h.Drained, h.Failures = "", time.Time{}, "", 0
 	if renew {
 		h.Renewals++
 		return "takes runs again when it has been made ready"

@@ -173,7 +173,7 @@ func (x *Execution) evicting(s *Sighting) string {
 func (x *Execution) drained(s *Sighting) string {
 	for _, in := range x.Launch.Instances {
 		if at := s.Health[in.NodeID].DrainAt; in.Placed && !at.IsZero() && !at.After(s.Now) {
-			return fmt.Sprintf("node %s is %s", cmp.Or(in.NodeName, s.Health[in.NodeID].Name), s.Health[in.NodeID].drained())
+			return fmt.Sprintf("node %s is %s", cmp.Or(in.NodeName, s.Health[in.NodeID].Name), s.Health[in.NodeID].Drained)
 		}
 	}
 	return ""

@@ -196,13 +196,13 @@ func TestObserve(t *testing.T) {
 			sc.x.Launch.Instances[0].Phase, sc.x.Launch.Instances[0].ReportedAt = PhaseSetup, noon.Add(-2*time.Minute)
 		}, "stop gang limit"},
 		{"node to be drained later", 1, func(sc *scene) {
-			sc.s.Health = map[string]NodeHealth{"n0": {Excluded: "x", DrainAt: noon.Add(time.Second)}}
+			sc.s.Health = map[string]NodeHealth{"n0": {Excluded: "y", Drained: "drained: x", DrainAt: noon.Add(time.Second)}}
 		}, ""},
 		{"node drained by hand", 1, func(sc *scene) {
-			sc.s.Health = map[string]NodeHealth{"n0": {Excluded: "x", DrainAt: noon}}
+			sc.s.Health = map[string]NodeHealth{"n0": {Excluded: "y", Drained: "drained: x", DrainAt: noon}}
 		}, "stop drain, as node n0 is drained: x"},
 		{"node drained by hand, the agent has ended", 1, func(sc *scene) {
-			sc.s.Health = map[string]NodeHealth{"n0": {Excluded: "x", DrainAt: noon}}
+			sc.s.Health = map[string]NodeHealth{"n0": {Excluded: "y", Drained: "drained: x", DrainAt: noon}}
 			sc.x.Launch.Stop = StopDrain
 			sc.result(0, Result{Started: true, Fault: FaultStopped})
 			sc.ended(0, "complete", 1)

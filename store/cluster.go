@@ -201,7 +201,7 @@ func (t *tx) dropCluster(ctx context.Context, name string) error {
 	}
 	// Nodes that the leader has closed are opened again before they are forgotten.
 	for _, query := range []string{`DELETE FROM cluster_secrets WHERE cluster = ?`, `DELETE FROM node_health WHERE cluster = ? AND closed = 0`,
-		`UPDATE node_health SET excluded = '', drain_at = 0 WHERE cluster = ?`} {
+		`UPDATE node_health SET excluded = '', drain_at = 0, drained = '' WHERE cluster = ?`} {
 		if _, err := t.exec(ctx, query, name); err != nil {
 			return err
 		}

@@ -9,11 +9,11 @@ import (
 	"github.com/muster-ml/muster"
 )
 
-const healthColumns = `SELECT node_id, cluster, name, alloc, boot, generation, state, reason, log, since, reported_at, failures, excluded, drain_at, renewals, closed FROM node_health `
+const healthColumns = `SELECT node_id, cluster, name, alloc, boot, generation, state, reason, log, since, reported_at, failures, excluded, drain_at, drained, renewals, closed FROM node_health `
 
 func scanHealth(row scanner) (h muster.NodeHealth, err error) {
 	err = row.Scan(&h.NodeID, &h.Cluster, &h.Name, &h.Alloc, &h.Boot, &h.Generation, &h.State, &h.Reason, &h.Log, timeCol{&h.Since}, timeCol{&h.ReportedAt},
-		&h.Failures, &h.Excluded, timeCol{&h.DrainAt}, &h.Renewals, &h.Closed)
+		&h.Failures, &h.Excluded, timeCol{&h.DrainAt}, &h.Drained, &h.Renewals, &h.Closed)
 	return h, err
 }
 
@@ -44,9 +44,9 @@ func (t *tx) keepHealth(ctx context.Context, h *muster.NodeHealth) error {
 	if h.Since.IsZero() {
 		h.Since = t.now
 	}
-	_, err := t.exec(ctx, `INSERT OR REPLACE INTO node_health (node_id, cluster, name, alloc, boot, generation, state, reason, log, since, reported_at, failures, excluded, drain_at, renewals, closed)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, h.NodeID, h.Cluster, h.Name, h.Alloc, h.Boot, h.Generation, h.State, h.Reason, h.Log, micros(h.Since), micros(h.ReportedAt),
-		h.Failures, h.Excluded, micros(h.DrainAt), h.Renewals, h.Closed)
+	_, err := t.exec(ctx, `INSERT OR REPLACE INTO node_health (node_id, cluster, name, alloc, boot, generation, state, reason, log, since, reported_at, failures, excluded, drain_at, drained, renewals, closed)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, h.NodeID, h.Cluster, h.Name, h.Alloc, h.Boot, h.Generation, h.State, h.Reason, h.Log, micros(h.Since), micros(h.ReportedAt),
+		h.Failures, h.Excluded, micros(h.DrainAt), h.Drained, h.Renewals, h.Closed)
 	return err
 }
 
@@ -249,7 +249,7 @@ func (g *ledger) DrainNodes(ctx context.Context, nodes []muster.NodeRecord, why 
 			if !h.DrainAt.IsZero() {
 				continue
 			}
-			h.NodeID, h.Cluster, h.Name, h.DrainAt = n.ID, n.Cluster, n.Name, t.now
+			h.NodeID, h.Cluster, h.Name, h.DrainAt, h.Drained = n.ID, n.Cluster, n.Name, t.now, "drained: "+why
 			if err := t.keepHealth(ctx, &h); err != nil {
 				return err
 			}
@@ -258,7 +258,7 @@ func (g *ledger) DrainNodes(ctx context.Context, nodes []muster.NodeRecord, why 
 					return err
 				}
 			}
-			if err := t.clusterEvent(ctx, n.Cluster, muster.Event{Kind: muster.EventNode, Message: fmt.Sprintf("node %s is drained: %s", n.Name, why), Actor: scheduler}); err != nil {
+			if err := t.clusterEvent(ctx, n.Cluster, muster.Event{Kind: muster.EventNode, Message: fmt.Sprintf("node %s is %s", n.Name, h.Drained), Actor: scheduler}); err != nil {
 				return err
 			}
 		}

@@ -191,6 +191,36 @@ func TestDrainNodes(t *testing.T) {
 	}
 }
 
+// TestWhyDrained holds that runs are told why their node was drained, whatever is
+// said of it beside.
+func TestWhyDrained(t *testing.T) {
+	s := open(t)
+	g := lead(t, s)
+	n := &muster.Node{ID: "n1", Name: "node1", Cluster: "c"}
+	drained := func() string {
+		t.Helper()
+		all, err := s.ListHealth(t.Context())
+		must(t, err)
+		return all["n1"].Drained
+	}
+	must(t, g.DrainNodes(t.Context(), []muster.NodeRecord{{ID: "n1", Cluster: "c", Name: "node1"}}, "its cluster may have 0 nodes now", false))
+	for _, step := range []struct {
+		change muster.NodeChange
+		want   string
+	}{
+		{muster.NodeChange{Excluded: new("its fan is loud")}, "drained: its cluster may have 0 nodes now"},
+		{muster.NodeChange{Drain: new(muster.Seconds(0)), Excluded: new("drained by hand")}, "drained: drained by hand"},
+		{muster.NodeChange{Drain: new(muster.Seconds(0))}, "drained by anna"},
+		{muster.NodeChange{Excluded: new("its fan is loud")}, "drained by anna"},
+		{muster.NodeChange{Excluded: new("")}, ""},
+	} {
+		must(t, s.ChangeNode(t.Context(), n, step.change, muster.Origin{Actor: "anna"}))
+		if got := drained(); got != step.want {
+			t.Errorf("%q, want %q", got, step.want)
+		}
+	}
+}
+
 // TestDrainIsAnnounced holds that what runs on a node is told when it will be
 // drained, by whom and why, and when it will not be any more; what runs elsewhere
 // is not.
