@@ -130,6 +130,9 @@ func (s *Store) DeleteCluster(ctx context.Context, name string, by muster.Origin
 		if err := by.Check(c.Version); err != nil {
 			return err
 		}
+		if c.Deleting {
+			return nil
+		}
 		var live, homes int
 		if err := t.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM (`+holdCluster+`)), (SELECT count(*) FROM workspaces WHERE default_cluster = ?1 AND deleted_at = 0)`, name).Scan(&live, &homes); err != nil {
 			return err

@@ -136,6 +136,18 @@ func TestFates(t *testing.T) {
 	}
 }
 
+// happened returns what is told of a cluster.
+func happened(t *testing.T, s *Store, cluster string) string {
+	t.Helper()
+	events, err := s.ListEvents(t.Context(), muster.EventFilter{Cluster: cluster})
+	must(t, err)
+	var words []string
+	for _, e := range events {
+		words = append(words, e.Message)
+	}
+	return strings.Join(words, "; ")
+}
+
 // TestPublish holds that whoever reads a lower number reads who leaves for it, and
 // that a cluster with runs is not dropped.
 func TestPublish(t *testing.T) {
@@ -161,6 +173,10 @@ func TestPublish(t *testing.T) {
 	if c, err = s.FindCluster(t.Context(), "e"); err != nil || !c.Deleting || c.Paused {
 		t.Errorf("deleted while it was paused: %+v, %v", c, err)
 	}
+	must(t, s.DeleteCluster(t.Context(), "e", muster.Origin{Actor: "bert"}))
+	if again, err := s.FindCluster(t.Context(), "e"); err != nil || again.Version != c.Version {
+		t.Errorf("deleted twice: %+v, %v", again, err)
+	}
 	err = s.CreateRun(t.Context(), &muster.Run{Workspace: "w", Experiment: "e", Name: "late", Cluster: "e", Spec: muster.Spec{Command: "a"}}, muster.Origin{Actor: "anna"})
 	if muster.CodeOf(err) != muster.CodeRefused || !strings.Contains(err.Error(), "is being deleted") {
 		t.Errorf("a run for it: %v", err)
@@ -169,14 +185,7 @@ func TestPublish(t *testing.T) {
 	must(t, g.DropCluster(t.Context(), "e"))
 	_, err = s.FindCluster(t.Context(), "e")
 	wantCode(t, err, muster.CodeNotFound)
-	growing(t, s, g) // its name may be used again
-	events, err := s.ListEvents(t.Context(), muster.EventFilter{Cluster: "e"})
-	must(t, err)
-	var words []string
-	for _, e := range events {
-		words = append(words, e.Message)
-	}
-	if all := strings.Join(words, "; "); !strings.Contains(all, "node node1 leaves: idle; it shall have 0 nodes: r") {
+	if all := happened(t, s, "e"); !strings.Contains(all, "node node1 leaves: idle; it shall have 0 nodes: r") || strings.Count(all, "deleted") != 2 {
 		t.Errorf("its events are %s", all)
 	}
 }
