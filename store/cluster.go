@@ -146,10 +146,10 @@ func (s *Store) DeleteCluster(ctx context.Context, name string, by muster.Origin
 		if _, err := t.exec(ctx, `UPDATE clusters SET deleting = 1, paused = 0, version = version + 1 WHERE name = ?`, name); err != nil {
 			return err
 		}
-		if err := t.clusterEvent(ctx, name, muster.Event{Kind: muster.EventCluster, Message: "it is to be deleted", Actor: by.Actor, RequestID: by.RequestID}); err != nil || c.Provider.Elastic() {
-			return err
+		if !c.Provider.Elastic() {
+			return t.dropCluster(ctx, name, by)
 		}
-		return t.dropCluster(ctx, name)
+		return t.clusterEvent(ctx, name, muster.Event{Kind: muster.EventCluster, Message: "it is to be deleted", Actor: by.Actor, RequestID: by.RequestID})
 	})
 }
 
@@ -197,7 +197,7 @@ const dropIdle = `UPDATE clusters SET deleted_at = ?2, node_pool = '~' || name W
 	AND NOT EXISTS (SELECT 1 FROM runs WHERE cluster = ?1 AND ended_at = 0)`
 
 // dropCluster takes a cluster out of sight. Its node pool may be another's.
-func (t *tx) dropCluster(ctx context.Context, name string) error {
+func (t *tx) dropCluster(ctx context.Context, name string, by muster.Origin) error {
 	n, err := t.exec(ctx, dropIdle, name, micros(t.now))
 	if err != nil || n == 0 {
 		return err
@@ -212,7 +212,7 @@ func (t *tx) dropCluster(ctx context.Context, name string) error {
 	if err := t.forgetAgents(ctx, name); err != nil {
 		return err
 	}
-	return t.clusterEvent(ctx, name, muster.Event{Kind: muster.EventCluster, Message: "it is deleted", Actor: scheduler})
+	return t.clusterEvent(ctx, name, muster.Event{Kind: muster.EventCluster, Message: "it is deleted", Actor: by.Actor, RequestID: by.RequestID})
 }
 
 // forgetAgents makes void what the agents of a cluster's nodes have said.

@@ -30,7 +30,8 @@ func (s *Store) ListEvents(ctx context.Context, f muster.EventFilter) ([]*muster
 		FROM events e LEFT JOIN runs r ON r.id = e.run_id LEFT JOIN workspaces w ON w.id = e.workspace_id WHERE e.seq > ?`
 	args := []any{f.After}
 	if f.Cluster != "" {
-		query, args = query+` AND e.cluster = ?`, append(args, f.Cluster)
+		// One of that name may have been deleted before this one was made.
+		query, args = query+` AND e.cluster = ? AND e.at >= coalesce((SELECT created_at FROM clusters WHERE name = ?), 0)`, append(args, f.Cluster, f.Cluster)
 	}
 	if f.Workspace != "" {
 		w, err := s.FindWorkspace(ctx, f.Workspace)

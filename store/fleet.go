@@ -225,6 +225,6 @@ func (g *ledger) DropCluster(ctx context.Context, cluster string) error {
 		if _, err := t.exec(ctx, `DELETE FROM nodes WHERE cluster = ?`, cluster); err != nil {
 			return err
 		}
-		return t.dropCluster(ctx, cluster)
+		return t.dropCluster(ctx, cluster, muster.Origin{Actor: scheduler})
 	})
 }

@@ -188,6 +188,23 @@ func TestPublish(t *testing.T) {
 	if all := happened(t, s, "e"); !strings.Contains(all, "node node1 leaves: idle; it shall have 0 nodes: r") || strings.Count(all, "deleted") != 2 {
 		t.Errorf("its events are %s", all)
 	}
+	growing(t, s, g) // its name may be used again
+	if all := happened(t, s, "e"); all != "it is made; node node1 has come" {
+		t.Errorf("the events of the next one are %s", all)
+	}
+}
+
+// TestDeleteAtOnce holds that a cluster without nodes of its own is deleted by who
+// wants it, in a word.
+func TestDeleteAtOnce(t *testing.T) {
+	s := open(t)
+	must(t, s.CreateCluster(t.Context(), &muster.Cluster{Name: "b", NodePool: "other", Provider: muster.ProviderNone, Tier: muster.TierDedicated}, muster.Origin{Actor: "anna"}))
+	must(t, s.DeleteCluster(t.Context(), "b", muster.Origin{Actor: "anna", RequestID: "q"}))
+	events, err := s.ListEvents(t.Context(), muster.EventFilter{Cluster: "b"})
+	must(t, err)
+	if last := events[len(events)-1]; len(events) != 2 || last.Message != "it is deleted" || last.Actor != "anna" || last.RequestID != "q" {
+		t.Errorf("%d events, at last %+v", len(events), last)
+	}
 }
 
 // TestDeleteHeldCluster names the runs for which a cluster must stay, of whatever
