@@ -66,6 +66,9 @@ func runServer(args []string) {
 		flags.String(name, "", "")
 	}
 	flags.Parse(args)
+	if err := os.MkdirAll(*folder, 0o700); err != nil { // it may be quicker than the note of its start
+		panic(err)
+	}
 	if err := os.WriteFile(filepath.Join(*folder, "token"), []byte("secret"), 0o600); err != nil {
 		panic(err)
 	}
