@@ -94,6 +94,14 @@ func targetOf(c *cli.Context) (target, error) {
 	return aim(sources(c, s)), nil
 }
 
+// connectAlone connects for a verb that takes no argument.
+func connectAlone(c *cli.Context) (*client.Client, error) {
+	if _, err := arguments(c); err != nil {
+		return nil, err
+	}
+	return connect(c)
+}
+
 // connect makes a client of the server that flags, environment, a context or
 // the files of muster dev name, in this order.
 func connect(c *cli.Context) (*client.Client, error) {

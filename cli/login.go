@@ -205,10 +205,7 @@ func noteSecret(c *cli.Context) {
 }
 
 func whoami(c *cli.Context) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	api, err := connect(c)
+	api, err := connectAlone(c)
 	if err != nil {
 		return err
 	}

@@ -102,10 +102,7 @@ func clusterFlag() cli.Flag {
 }
 
 func listNodes(c *cli.Context) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	api, err := connect(c)
+	api, err := connectAlone(c)
 	if err != nil {
 		return err
 	}

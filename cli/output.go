@@ -168,10 +168,7 @@ func (l listing[T]) cells(item T, wide bool) []string {
 
 // listAll is a verb without arguments that lists what fetch returns.
 func listAll[T any](c *cli.Context, fetch func(api *client.Client) ([]T, error), l listing[T]) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	api, err := connect(c)
+	api, err := connectAlone(c)
 	if err != nil {
 		return err
 	}

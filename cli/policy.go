@@ -12,10 +12,7 @@ func policiesCommand() *cli.Command {
 }
 
 func showPolicies(c *cli.Context) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	api, err := connect(c)
+	api, err := connectAlone(c)
 	if err != nil {
 		return err
 	}

@@ -16,10 +16,7 @@ func queueCommand() *cli.Command {
 }
 
 func showQueue(c *cli.Context) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	api, err := connect(c)
+	api, err := connectAlone(c)
 	if err != nil {
 		return err
 	}

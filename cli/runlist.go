@@ -15,10 +15,7 @@ import (
 )
 
 func listRuns(c *cli.Context) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	api, err := connect(c)
+	api, err := connectAlone(c)
 	if err != nil {
 		return err
 	}
