@@ -75,16 +75,18 @@ func startEngine(t *testing.T) *engine {
 		}
 	})
 	t.Setenv("DOCKER_HOST", e.host)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		if _, err := e.try("info"); err == nil {
-			break
-		} else if time.Now().After(deadline) {
-			text, _ := os.ReadFile(log.Name())
-			t.Fatalf("dockerd does not answer: %v\n%s", err, text)
-		}
+	if err := within(time.Minute, func() error { return e.tried("info") }); err != nil {
+		text, _ := os.ReadFile(log.Name())
+		t.Fatalf("dockerd does not answer: %v\n%s", err, text)
 	}
 	e.image(busybox, "local/busybox:1", "ENV FROM_IMAGE=yes")
 	return e
+}
+
+// tried runs a command whose output is of no interest.
+func (e *engine) tried(args ...string) error {
+	_, err := e.try(args...)
+	return err
 }
 
 // try runs a command of the engine's CLI.
@@ -356,12 +358,8 @@ func TestRegistry(t *testing.T) {
 	r := startRegistry(t)
 	image := r.host + "/team/busybox:1"
 	e.docker("tag", "local/busybox:1", image)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		if _, err := e.try("login", "-u", "ci", "-p", "pass", r.host); err == nil {
-			break
-		} else if time.Now().After(deadline) {
-			t.Fatalf("the registry lets nobody in: %v", err)
-		}
+	if err := within(time.Minute, func() error { return e.tried("login", "-u", "ci", "-p", "pass", r.host) }); err != nil {
+		t.Fatalf("the registry lets nobody in: %v", err)
 	}
 	e.docker("push", image)
 	e.docker("logout", r.host)

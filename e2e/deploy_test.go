@@ -79,10 +79,11 @@ func TestServerAsJob(t *testing.T) {
 	port, data := freePort(t), filepath.Join(dir, "server")
 	nomad("job", "run", "-var", "binary="+files.URL+"/muster.tar", "-var", fmt.Sprint("port=", port), "-var", "listen=127.0.0.1", "-var", fmt.Sprint("advertise=http://127.0.0.1:", port), "-var", "nomad_addr="+d.NomadAddr, "-var", "consul_addr="+d.ConsulAddr,
 		"-var", "data_dir="+data, "-var", "node=^n1$", "-var", "node_pool=pool", filepath.Join("..", "deploy", "nomad", "muster.nomad.hcl"))
-	token, err := os.ReadFile(filepath.Join(data, "token"))
-	for deadline := time.Now().Add(time.Minute); err != nil && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	var token []byte
+	err = within(time.Minute, func() (err error) {
 		token, err = os.ReadFile(filepath.Join(data, "token"))
-	}
+		return err
+	})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, nomad("job", "status", "muster"))
 	}

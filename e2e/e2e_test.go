@@ -199,15 +199,26 @@ func (p *platform) until(name string, what string, is func(v view) bool) view {
 	return v
 }
 
+// within tries a step until it succeeds, for at most that long, and returns the
+// error of its last try.
+func within(limit time.Duration, step func() error) error {
+	for deadline := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
+		if err := step(); err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
 // eventually waits until ok, for at most a minute and a half.
 func (p *platform) eventually(what string, ok func() bool, state func() string) {
 	p.t.Helper()
-	deadline := time.Now().Add(90 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			p.t.Fatalf("waited in vain for: %s\n%s", what, state())
+	if within(90*time.Second, func() error {
+		if !ok() {
+			return errors.New("not yet")
 		}
-		time.Sleep(50 * time.Millisecond)
+		return nil
+	}) != nil {
+		p.t.Fatalf("waited in vain for: %s\n%s", what, state())
 	}
 }
 

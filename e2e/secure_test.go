@@ -304,11 +304,9 @@ func (g *guarded) ask(base, method, path, header, token string, body, answer any
 // eventually waits until a step succeeds, for at most a minute.
 func (g *guarded) eventually(what, log string, step func() error) {
 	g.t.Helper()
-	var err error
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if err = step(); err == nil {
-			return
-		}
+	err := within(time.Minute, step)
+	if err == nil {
+		return
 	}
 	text, _ := os.ReadFile(filepath.Join(g.dir, log+".log"))
 	g.t.Fatalf("waited in vain for %s: %v\n%.6000s", what, err, text[max(0, len(text)-6000):])
