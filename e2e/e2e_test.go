@@ -194,7 +194,7 @@ func (p *platform) until(name string, what string, is func(v view) bool) view {
 	p.t.Helper()
 	var v view
 	p.eventually(what, func() bool { v = p.show(name); return is(v) }, func() string {
-		return fmt.Sprintf("run %s is %s (%s)\n%s", name, v.State, v.Reason, p.muster("run", "events", name))
+		return fmt.Sprintf("run %s is %s (%s)\n%s\n%s", name, v.State, v.Reason, p.muster("run", "events", name), p.muster("node", "list", "-o", "wide"))
 	})
 	return v
 }
