@@ -119,6 +119,21 @@ func TestOrdinaryUser(t *testing.T) {
 	}
 }
 
+// TestOffline runs a platform on a machine that is on no network.
+func TestOffline(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root may take a process off the network")
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), offline+"=yes")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	c := runChild(t, cmd, filepath.Join(publicFolder(t), "data")) // it opens when its node is ready
+	c.stdin.Close()
+	if err := c.Wait(); err != nil {
+		t.Errorf("the platform ended with %v", err)
+	}
+}
+
 // publicCopy puts a program into a folder under its own name.
 func publicCopy(t *testing.T, program, folder string) string {
 	t.Helper()

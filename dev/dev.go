@@ -19,11 +19,12 @@ type Config struct {
 	Ephemeral      bool          // remove everything at the end
 	Command        []string      // argv of the Muster server, flags are appended; none for a platform without it
 	Agent          string        // path of the static muster-agent
-	Nodes          []Node        // none stands for one of node pool "local"
+	Nodes          []Node        // none stands for one of node pool "local"; the first has this machine's GPUs and FPGAs
+	GPUShares      int           // how many shares each of these GPUs is cut into; 0 leaves it whole
 	HeartbeatGrace time.Duration // how long a node may be silent; 0 is 10 s
 	ServerArgs     []string      // more flags for the Muster server
 	Autoscaler     string        // path of muster-autoscaler; "" for a platform whose clusters do not grow
-	DevicePlugin   string        // path of muster-device, for machines with simulated devices; may be ""
+	DevicePlugin   string        // path of muster-device, without which no node has devices; may be ""
 	Out            io.Writer     // takes lines on what happens; may be nil
 }
 

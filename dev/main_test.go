@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/muster-ml/muster/autoscaler"
 	"github.com/muster-ml/muster/dev"
 )
@@ -22,6 +24,9 @@ import (
 // asPlatform, set in the environment, makes the test binary run a platform on
 // the folder that it names, for tests that kill one or run it as another user.
 const asPlatform = "MUSTER_TEST_PLATFORM"
+
+// offline, set too, says that it has no network yet, not even a loopback.
+const offline = "MUSTER_TEST_OFFLINE"
 
 func TestMain(m *testing.M) {
 	switch {
@@ -33,10 +38,31 @@ func TestMain(m *testing.M) {
 		return
 	}
 	if folder := os.Getenv(asPlatform); folder != "" {
+		if os.Getenv(offline) != "" {
+			if err := raiseLoopback(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+		}
 		runPlatform(folder)
 		return
 	}
 	os.Exit(m.Run())
+}
+
+// raiseLoopback switches the loopback on.
+func raiseLoopback() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
 }
 
 // runPlatform opens a platform, tells its Nomad address, and closes it when its

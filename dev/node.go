@@ -29,9 +29,13 @@ func (p *Platform) AddNode(ctx context.Context, n Node) error {
 	if err != nil {
 		return err
 	}
-	service, err := engines.NomadClient{Program: p.client, Name: n.Name, Pool: n.Pool, Dir: p.nodeFolder(n.Name), Allocs: h.Allocs,
+	client := engines.NomadClient{Program: p.client, Name: n.Name, Pool: n.Pool, Dir: p.nodeFolder(n.Name), Allocs: h.Allocs,
 		Work: h.Work, Log: p.log("node-" + n.Name), HTTPPort: p.state.port(NodeProcess(n.Name)),
-		Server: p.nomad, Index: index, MHz: n.MHz, MiB: n.MiB}.Service()
+		Server: p.nomad, Index: index, MHz: n.MHz, MiB: n.MiB}
+	if n.Name == p.config.Nodes[0].Name { // two nodes would both give away the same devices
+		client.Plugin, client.Plugins = p.config.DevicePlugin, p.config.devices()
+	}
+	service, err := client.Service()
 	if err != nil {
 		return err
 	}
@@ -39,6 +43,15 @@ func (p *Platform) AddNode(ctx context.Context, n Node) error {
 		return err
 	}
 	return p.serve(ctx, n, h)
+}
+
+// devices is the block of the device plugin: without one Nomad does not start it.
+func (c *Config) devices() string {
+	share := ""
+	if c.GPUShares > 0 {
+		share = fmt.Sprintf("    share {\n      match = \"*\"\n      parts = %d\n    }\n", c.GPUShares)
+	}
+	return fmt.Sprintf("plugin %q {\n  config {\n%s  }\n}", filepath.Base(c.DevicePlugin), share)
 }
 
 // serve puts a node into service again that the last Close took out.

@@ -64,10 +64,6 @@ func (m *Machine) Folder() string { return m.folder }
 // LogFile is what its client says.
 func (m *Machine) LogFile() string { return filepath.Join(m.folder, "client.log") }
 
-// plugins is the folder of the client's plugins: one of its own, by which their
-// processes are known.
-func (m *Machine) plugins() string { return filepath.Join(m.folder, "plugins") }
-
 // LastWords returns the last line of that.
 func (m *Machine) LastWords() string { return lastWords(m.LogFile()) }
 
@@ -84,27 +80,8 @@ func (m *Machine) client() NomadClient {
 		meta = map[string]string{}
 	}
 	meta[bootMeta] = m.Boot
-	c := NomadClient{Program: m.Program, Name: m.Name, Pool: m.Pool, Dir: m.folder, Allocs: m.Home.Allocs, Work: m.Home.Work, Log: m.LogFile(), HTTPPort: m.Port,
-		Server: NomadServer{Addrs: m.Servers, Consul: m.Consul}, Index: m.Index, MHz: m.MHz, MiB: m.MiB, Reserved: m.Reserved, Meta: meta, Plugins: m.Plugins}
-	if m.Plugin != "" {
-		c.PluginDir = m.plugins()
-	}
-	return c
-}
-
-// linkPlugin puts the plugin's program where the client looks for it.
-func (m *Machine) linkPlugin() error {
-	if m.Plugin == "" {
-		return nil
-	}
-	if err := os.MkdirAll(m.plugins(), 0o711); err != nil {
-		return err
-	}
-	link := filepath.Join(m.plugins(), filepath.Base(m.Plugin))
-	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.Symlink(m.Plugin, link)
+	return NomadClient{Program: m.Program, Name: m.Name, Pool: m.Pool, Dir: m.folder, Allocs: m.Home.Allocs, Work: m.Home.Work, Log: m.LogFile(), HTTPPort: m.Port,
+		Server: NomadServer{Addrs: m.Servers, Consul: m.Consul}, Index: m.Index, MHz: m.MHz, MiB: m.MiB, Reserved: m.Reserved, Meta: meta, Plugin: m.Plugin, Plugins: m.Plugins}
 }
 
 // Start starts the machine's client, which takes over tasks that are alive.
@@ -122,9 +99,6 @@ func (m *Machine) Start() error {
 	m.Started = true
 	if err := m.save(); err != nil {
 		return err
-	}
-	if err := m.linkPlugin(); err != nil {
-		return fmt.Errorf("link plugin of machine %s: %w", m.Name, err)
 	}
 	config, err := m.client().writeConfig()
 	if err != nil {

@@ -175,9 +175,10 @@ func (m *Machine) remove() error {
 // killPlugins kills the plugins of a client that does not run: they outlive one
 // that was killed.
 func (m *Machine) killPlugins() error {
+	folder := m.client().plugins()
 	return killAll("plugins of machine "+m.Name, func() (found []int, err error) {
 		err = processes(func(pid int) {
-			if strings.HasPrefix(arguments(pid)[0], m.plugins()+"/") {
+			if strings.HasPrefix(arguments(pid)[0], folder+"/") {
 				found = append(found, pid)
 			}
 		})

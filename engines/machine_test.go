@@ -91,7 +91,7 @@ func TestMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`servers          = ["127.0.0.1:1"]`, `muster_cluster = "c"`, `muster_boot = "` + boot + `"`, "memory = 64", "cpu_total_compute = 2000"} {
+	for _, want := range []string{`servers           = ["127.0.0.1:1"]`, `muster_cluster = "c"`, `muster_boot = "` + boot + `"`, "memory = 64", "cpu_total_compute = 2000"} {
 		if !strings.Contains(string(config), want) {
 			t.Errorf("the configuration lacks %s:\n%s", want, config)
 		}

@@ -2,7 +2,9 @@ package engines
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"text/template"
@@ -36,22 +38,22 @@ func (s NomadServer) URL() string { return loopback(s.HTTPPort) }
 
 // NomadClient is one Nomad client, a node, on this machine.
 type NomadClient struct {
-	Program   string // path of the program
-	Name      string
-	Pool      string
-	Dir       string // its folder: configuration and state
-	Allocs    string // folder of allocations: at most MaxAllocs bytes long
-	Work      string // what agents find as meta "muster_dir"
-	Log       string
-	HTTPPort  int
-	Server    NomadServer
-	Index     int // counts the nodes of this machine: each has its own ports for tasks
-	MHz       int // what it offers; 0 is what the machine has
-	MiB       int
-	Reserved  int               // MiB of these that no task gets
-	Meta      map[string]string // besides "muster_dir"
-	PluginDir string            // folder of Nomad plugins; may be ""
-	Plugins   string            // plugin blocks for them
+	Program  string // path of the program
+	Name     string
+	Pool     string
+	Dir      string // its folder: configuration and state
+	Allocs   string // folder of allocations: at most MaxAllocs bytes long
+	Work     string // what agents find as meta "muster_dir"
+	Log      string
+	HTTPPort int
+	Server   NomadServer
+	Index    int // counts the nodes of this machine: each has its own ports for tasks
+	MHz      int // what it offers; 0 is what the machine has
+	MiB      int
+	Reserved int               // MiB of these that no task gets
+	Meta     map[string]string // besides "muster_dir"
+	Plugin   string            // program of a Nomad plugin; may be ""
+	Plugins  string            // its block
 }
 
 // taskRanges is how many nodes of one machine have ports for tasks of their own.
@@ -109,8 +111,8 @@ var nomadClientConfig = template.Must(template.New("").Parse(`name              
 data_dir             = {{printf "%q" .Data}}
 bind_addr            = "127.0.0.1"
 disable_update_check = true
-{{- with .PluginDir}}
-plugin_dir           = {{printf "%q" .}}
+{{- if .Plugin}}
+plugin_dir           = {{printf "%q" .PluginDir}}
 {{- end}}
 
 # Only http is listened on: a client has the two others in name only.
@@ -124,19 +126,22 @@ advertise {
   serf = "127.0.0.1"
 }
 
+# All of it is on the loopback: by itself the client looks for a default route, and
+# does not start where this machine is on no network, or has no program "ip".
 client {
-  enabled          = true
-  servers          = [{{range $i, $addr := .Servers}}{{if $i}}, {{end}}{{printf "%q" $addr}}{{end}}]
-  node_pool        = {{printf "%q" .Pool}}
-  alloc_dir        = {{printf "%q" .Allocs}}
-  alloc_mounts_dir = {{printf "%q" .Mounts}}
-  min_dynamic_port = {{.FirstTaskPort}}
-  max_dynamic_port = {{.LastTaskPort}}
+  enabled           = true
+  network_interface = "lo"
+  servers           = [{{range $i, $addr := .Servers}}{{if $i}}, {{end}}{{printf "%q" $addr}}{{end}}]
+  node_pool         = {{printf "%q" .Pool}}
+  alloc_dir         = {{printf "%q" .Allocs}}
+  alloc_mounts_dir  = {{printf "%q" .Mounts}}
+  min_dynamic_port  = {{.FirstTaskPort}}
+  max_dynamic_port  = {{.LastTaskPort}}
 {{- if .MHz}}
   cpu_total_compute = {{.MHz}}
 {{- end}}
 {{- if .MiB}}
-  memory_total_mb  = {{.MiB}}
+  memory_total_mb   = {{.MiB}}
 {{- end}}
 
   meta {
@@ -189,9 +194,9 @@ consul {
   server_auto_join = false
   client_auto_join = false
 }
-{{- with .Plugins}}
+{{- if .Plugin}}
 
-{{.}}
+{{.Plugins}}
 {{- end}}
 `))
 
@@ -236,13 +241,35 @@ func (c NomadClient) Service() (*Service, error) {
 	}, nil
 }
 
+// plugins is the folder of the client's plugins: one of its own, by which their
+// processes are known.
+func (c NomadClient) plugins() string { return filepath.Join(c.Dir, "plugins") }
+
+// linkPlugin puts the plugin's program where the client looks for it.
+func (c NomadClient) linkPlugin() error {
+	if c.Plugin == "" {
+		return nil
+	}
+	if err := os.MkdirAll(c.plugins(), 0o711); err != nil {
+		return err
+	}
+	link := filepath.Join(c.plugins(), filepath.Base(c.Plugin))
+	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Symlink(c.Plugin, link)
+}
+
 // writeConfig writes the client's configuration.
 func (c NomadClient) writeConfig() (string, error) {
+	if err := c.linkPlugin(); err != nil {
+		return "", fmt.Errorf("link plugin of node %s: %w", c.Name, err)
+	}
 	config, err := writeConfig(c.Dir, nomadClientConfig, struct {
 		NomadClient
-		Data, Mounts string
-		Servers      []string
-	}{c, filepath.Join(c.Dir, "data"), filepath.Join(c.Dir, "mounts"), c.Server.rpc()})
+		Data, Mounts, PluginDir string
+		Servers                 []string
+	}{c, filepath.Join(c.Dir, "data"), filepath.Join(c.Dir, "mounts"), c.plugins(), c.Server.rpc()})
 	if err != nil {
 		return "", fmt.Errorf("write configuration of node %s: %w", c.Name, err)
 	}

@@ -50,6 +50,7 @@ server {
 client {
   enabled           = true
   servers           = ["127.0.0.1:%[3]d"]
+  network_interface = "lo" # a machine may be on no network
   cpu_total_compute = 4000
   memory_total_mb   = 2048
   options = {
