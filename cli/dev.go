@@ -41,6 +41,7 @@ func devCommand() *cli.Command {
 			"muster dev --ephemeral -- muster run submit --follow job.yml",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "data-dir", Usage: "`FOLDER` that keeps all data (default: $XDG_DATA_HOME/muster/dev, else ~/.local/share/muster/dev)"},
+			&cli.IntFlag{Name: "gpu-shares", Usage: "cut each NVIDIA GPU of this machine into `N` shares, 2 to 64, and give runs one each; 0 leaves them whole"},
 			&cli.BoolFlag{Name: "ephemeral", Usage: "keep nothing: use a temporary folder and remove it"},
 		},
 		Action:      runDev,
@@ -110,6 +111,9 @@ func devConfig(c *cli.Context) (conf dev.Config, bin string, err error) {
 	if c.Bool("ephemeral") && c.String("data-dir") != "" {
 		return conf, "", muster.Errorf(muster.CodeInvalid, "--ephemeral and --data-dir exclude each other").WithCure("leave one out")
 	}
+	if n := c.Int("gpu-shares"); n != 0 && (n < 2 || n > 64) {
+		return conf, "", muster.Errorf(muster.CodeInvalid, "--gpu-shares is %d", n).WithCure("give 2 to 64, or leave it out for whole GPUs")
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return conf, "", fmt.Errorf("find this program: %w", err)
@@ -120,14 +124,30 @@ func devConfig(c *cli.Context) (conf dev.Config, bin string, err error) {
 		return conf, "", muster.Errorf(muster.CodeRefused, "there is no muster-agent beside %s", self).WithCure(`build it by "make build"`)
 	}
 	conf = dev.Config{DataDir: c.String("data-dir"), Ephemeral: c.Bool("ephemeral"), Command: []string{self, "server"}, Agent: agent, Out: c.App.Writer}
+	if err := devices(c, &conf, bin); err != nil {
+		return conf, "", err
+	}
 	err = growing(c, &conf, bin)
 	return conf, bin, err
+}
+
+// devices adds what tells of this machine's GPUs and FPGAs, and of simulated ones,
+// where it is there.
+func devices(c *cli.Context, conf *dev.Config, bin string) error {
+	conf.GPUShares = c.Int("gpu-shares")
+	device := filepath.Join(bin, "muster-device")
+	if _, err := os.Stat(device); err == nil {
+		conf.DevicePlugin = device
+	} else if conf.GPUShares > 0 {
+		return muster.Errorf(muster.CodeRefused, "--gpu-shares needs muster-device, and there is none beside muster").WithCure(`build it by "make build"`)
+	}
+	return nil
 }
 
 // growing adds what makes clusters grow on this machine, where it is there:
 // without it the platform works, and says what it cannot do.
 func growing(c *cli.Context, conf *dev.Config, bin string) error {
-	autoscaler, device := filepath.Join(bin, "muster-autoscaler"), filepath.Join(bin, "muster-device")
+	autoscaler := filepath.Join(bin, "muster-autoscaler")
 	if _, err := os.Stat(autoscaler); err != nil {
 		fmt.Fprintf(c.App.ErrWriter, "note: there is no muster-autoscaler beside muster: clusters do not grow here; make build builds it\n")
 		return nil
@@ -137,9 +157,6 @@ func growing(c *cli.Context, conf *dev.Config, bin string) error {
 		return nil
 	}
 	conf.Autoscaler = autoscaler
-	if _, err := os.Stat(device); err == nil {
-		conf.DevicePlugin = device
-	}
 	return nil
 }
 
