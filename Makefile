@@ -34,8 +34,8 @@ demo: engines ## start the platform, train a model on it, show the results, stop
 test: engines build-race ## run every test, with the race detector
 	$(NVML) $(GO) test -race -timeout=35m ./...
 
-test-gpu: ## test muster-device with the NVIDIA GPU of this machine; fails where there is none
-	MUSTER_TEST_GPU=1 $(NVML) $(GO) test -count=1 -v -run='^TestGPU$$' ./plugin
+test-gpu: engines build-race ## test devices with the NVIDIA GPU of this machine; fails where there is none
+	MUSTER_TEST_GPU=1 $(NVML) $(GO) test -count=1 -v -run='^TestGPU$$' ./plugin ./e2e
 
 schemathesis:
 	@test -x .cache/schemathesis/bin/schemathesis && cmp -s tools/schemathesis/requirements.txt .cache/schemathesis/requirements.txt || \
