@@ -194,9 +194,34 @@ func (p *platform) until(name string, what string, is func(v view) bool) view {
 	p.t.Helper()
 	var v view
 	p.eventually(what, func() bool { v = p.show(name); return is(v) }, func() string {
-		return fmt.Sprintf("run %s is %s (%s)\n%s\n%s", name, v.State, v.Reason, p.muster("run", "events", name), p.muster("node", "list", "-o", "wide"))
+		return fmt.Sprintf("run %s is %s (%s)\n%s\n%s\n%s", name, v.State, v.Reason, p.muster("run", "events", name), p.muster("node", "list", "-o", "wide"), p.undone())
 	})
 	return v
+}
+
+// undone tells what Nomad has still to do, and why it has not.
+func (p *platform) undone() string {
+	var evals []struct {
+		ID, JobID, Status, StatusDescription, TriggeredBy, BlockedEval string
+		FailedTGAllocs                                                 map[string]json.RawMessage
+		CreateTime                                                     int64
+	}
+	var allocs []struct{ JobID, NodeName, DesiredStatus, ClientStatus string }
+	if err := errors.Join(p.tryNomad("GET", "/v1/evaluations?namespace=*", nil, &evals), p.tryNomad("GET", "/v1/allocations?namespace=*", nil, &allocs)); err != nil {
+		return err.Error()
+	}
+	var b strings.Builder
+	for _, e := range evals {
+		if e.Status != "complete" || len(e.FailedTGAllocs) > 0 {
+			fmt.Fprintf(&b, "evaluation %s of %s at %s: %s %s, by %s, blocked as %q: %s\n", e.ID, e.JobID, time.Unix(0, e.CreateTime).UTC().Format(time.TimeOnly), e.Status, e.StatusDescription, e.TriggeredBy, e.BlockedEval, e.FailedTGAllocs)
+		}
+	}
+	for _, a := range allocs {
+		if a.DesiredStatus == "run" && a.ClientStatus == "pending" {
+			fmt.Fprintf(&b, "allocation of %s waits on node %s\n", a.JobID, a.NodeName)
+		}
+	}
+	return b.String()
 }
 
 // within tries a step until it succeeds, for at most that long, and returns the
