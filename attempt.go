@@ -36,7 +36,7 @@ const (
 	OutcomePlatform  Outcome = "platform"  // artifact, image, input, agent: tried again, MaxPlatformFailures times
 	OutcomeLost      Outcome = "lost"      // the node is gone, drained or preempted; tried again
 	OutcomeEvicted   Outcome = "evicted"   // the provider took its node back; tried again at once, Spec.Evictions times
-	OutcomeGang      Outcome = "gang"      // not every instance claimed in time; tried again
+	OutcomeGang      Outcome = "gang"      // not every instance placed or claimed in time; tried again
 	OutcomeWithdrawn Outcome = "withdrawn" // never begun, by the server's own fault; tried again
 	OutcomeFatal     Outcome = "fatal"     // cannot end better next time: result lost, upload failed
 	OutcomeCancelled Outcome = "cancelled" // by the user, or by an operator's hand in Nomad

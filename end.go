@@ -133,7 +133,10 @@ func (x *Execution) endOfStop(a *SeenAlloc, s *Sighting) end {
 	case StopTimeout:
 		return end{Outcome: OutcomeFailed, Reason: fmt.Sprintf("time limit: the command took longer than %s", x.Run.Spec.Timeout)}
 	case StopGang:
-		return end{Outcome: OutcomeGang, Reason: fmt.Sprintf("not every instance was placed and claimed within %s", DefaultGangLimit)}
+		if x.Unplaced(s) {
+			return end{Outcome: OutcomeGang, Reason: fmt.Sprintf("Nomad did not place every instance within %s", PlaceLimit)}
+		}
+		return end{Outcome: OutcomeGang, Reason: fmt.Sprintf("not every instance was claimed within %s", DefaultGangLimit)}
 	case StopSibling:
 		return end{Outcome: OutcomeLost, Reason: "another instance ended"}
 	case StopEvicted:

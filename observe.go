@@ -12,12 +12,18 @@ type Sighting struct {
 	Now    time.Time
 	Since  time.Time     // when this server began to look
 	Fence  time.Duration // how long an unreachable node must be silent to be lost
+	Seen   time.Time     // when Nomad was looked at
 	Job    *SeenJob      // nil when Nomad does not list it
 	Allocs []SeenAlloc   // of the launch's child
 	Nodes  map[string]SeenNode
 	Kept   map[string]NodeRecord // of elastic clusters' nodes, by id
 	Health map[string]NodeHealth // by node id
+	Why    string                // why Nomad has not placed all, by its own words; "" where it says nothing
 }
+
+// PlaceLimit is how long Nomad may take to place what was admitted: there is room,
+// by what was seen, and where Nomad finds none admission must look anew.
+const PlaceLimit = time.Minute
 
 // Margins of the backstops: how long an agent that was told to stop may take
 // beyond its grace time, and how long its uploads may then go on.
@@ -144,6 +150,11 @@ func (x *Execution) observeStop(ends []end, s *Sighting, m *Moves) {
 		m.Stop = StopSibling
 	case s.Job != nil && s.Job.Stopped && !allEnded:
 		m.Stop = StopOperator
+	case !allEnded && x.Unplaced(s) && s.Seen.Sub(l.DispatchedAt) > PlaceLimit:
+		m.Stop, m.StopWhy = StopGang, fmt.Sprintf("Nomad has not placed it within %s", PlaceLimit)
+		if s.Why != "" {
+			m.StopWhy += ": " + s.Why
+		}
 	case !claimed && !allEnded && s.Now.Sub(l.DispatchedAt) > time.Duration(DefaultGangLimit) && !x.preparing(s):
 		m.Stop = StopGang
 	case !x.Attempt.StartedAt.IsZero() && !allEnded && s.Now.Sub(x.Attempt.StartedAt) > timeout:
@@ -155,6 +166,11 @@ func (x *Execution) observeStop(ends []end, s *Sighting, m *Moves) {
 	told := s.Now.Sub(l.StopAt)
 	overdue := told > time.Duration(x.Run.Spec.Grace)+stopMargin && !x.uploading(s) || told > uploadLimit
 	m.StopJob = l.Stop != "" && (overdue || !claimed) || (x.Attempt.Outcome == OutcomeLost || x.Attempt.Outcome == OutcomeEvicted)
+}
+
+// Unplaced reports whether Nomad has not placed all instances.
+func (x *Execution) Unplaced(s *Sighting) bool {
+	return slices.ContainsFunc(x.Launch.Instances, func(in Instance) bool { return !in.Placed && in.ClaimedAt.IsZero() && s.allocOf(&in) == nil })
 }
 
 // evicting says which node of the launch a provider has announced to take back,

@@ -25,7 +25,7 @@ func newScene(instances int) *scene {
 			Attempt: &Attempt{Number: 1, StartedAt: noon.Add(-30 * time.Second)},
 			Run:     &Run{Name: "r", State: RunRunning, Spec: Spec{Timeout: Seconds(3600), Grace: Seconds(10), Evictions: 3}},
 		},
-		s: &Sighting{Now: noon, Since: noon.Add(-time.Hour), Fence: 5 * time.Minute, Job: &SeenJob{ID: "child", Status: "running"}, Nodes: map[string]SeenNode{}, Kept: map[string]NodeRecord{}},
+		s: &Sighting{Now: noon, Seen: noon, Since: noon.Add(-time.Hour), Fence: 5 * time.Minute, Job: &SeenJob{ID: "child", Status: "running"}, Nodes: map[string]SeenNode{}, Kept: map[string]NodeRecord{}},
 	}
 	for i := range instances {
 		id := fmt.Sprint("n", i)
@@ -53,6 +53,13 @@ func (sc *scene) unclaimed(i int) {
 	in.AllocID, in.ClaimedAt, in.ReportedAt, in.Phase = "", time.Time{}, time.Time{}, ""
 	sc.x.Run.State = RunStarting
 	sc.x.Attempt.StartedAt = time.Time{}
+}
+
+// unplaced puts the last instance back before Nomad placed it.
+func (sc *scene) unplaced(i int) {
+	sc.unclaimed(i)
+	sc.x.Launch.Instances[i].Placed, sc.x.Launch.Instances[i].NodeID = false, ""
+	sc.s.Allocs = sc.s.Allocs[:i]
 }
 
 // moves puts moves into a line.
@@ -224,13 +231,32 @@ func TestObserve(t *testing.T) {
 			sc.s.Job.Stopped, sc.s.Job.Status = true, "dead"
 			sc.ended(0, "complete", 143)
 			sc.s.Allocs[0].Desired = "stop"
-		}, "outcome gang (not every instance was placed and claimed within 5m0s), queued, wait 2s, launch over"},
-		{"claim timed out, never placed", 1, func(sc *scene) {
-			sc.unclaimed(0)
-			sc.x.Launch.Instances[0].Placed = false
+		}, "outcome gang (not every instance was claimed within 5m0s), queued, wait 2s, launch over"},
+		{"not placed, and there is time", 1, func(sc *scene) { sc.unplaced(0) }, ""},
+		{"not placed in time", 1, func(sc *scene) {
+			sc.unplaced(0)
+			sc.x.Launch.DispatchedAt = noon.Add(-PlaceLimit - time.Second)
+			sc.s.Why = "of 2 nodes 2 have too little memory"
+		}, "stop gang limit, as Nomad has not placed it within 1m0s: of 2 nodes 2 have too little memory"},
+		{"not placed in time, and Nomad was not looked at since", 1, func(sc *scene) {
+			sc.unplaced(0)
+			sc.x.Launch.DispatchedAt = noon.Add(-PlaceLimit - time.Second)
+			sc.s.Seen = noon.Add(-2 * time.Second)
+		}, ""},
+		{"not placed in time, written down", 1, func(sc *scene) {
+			sc.unplaced(0)
 			sc.x.Launch.Stop, sc.x.Launch.StopAt = StopGang, noon.Add(-time.Second)
-			sc.s.Allocs, sc.s.Job = nil, &SeenJob{ID: "child", Status: "dead", Stopped: true}
-		}, "outcome gang (not every instance was placed and claimed within 5m0s), queued, wait 2s, launch over"},
+		}, "stop the job"},
+		{"not placed in time, stopped", 1, func(sc *scene) {
+			sc.unplaced(0)
+			sc.x.Launch.Stop, sc.x.Launch.StopAt = StopGang, noon.Add(-time.Second)
+			sc.s.Job = &SeenJob{ID: "child", Status: "dead", Stopped: true}
+		}, "outcome gang (Nomad did not place every instance within 1m0s), queued, wait 2s, launch over"},
+		{"half a gang placed in time", 2, func(sc *scene) {
+			sc.unplaced(1)
+			sc.x.Launch.DispatchedAt = noon.Add(-PlaceLimit - time.Second)
+			sc.x.Launch.Instances[0].Phase = PhasePeers
+		}, "stop gang limit, as Nomad has not placed it within 1m0s"},
 		{"half a gang claimed in time", 2, func(sc *scene) {
 			sc.unclaimed(1)
 			sc.x.Launch.DispatchedAt = noon.Add(-6 * time.Minute)

@@ -112,7 +112,7 @@ const (
 	StopCancel   StopReason = "cancel"     // the user asked
 	StopTimeout  StopReason = "time limit" // the command took longer than the limit
 	StopSibling  StopReason = "sibling"    // another instance of the gang ended badly
-	StopGang     StopReason = "gang limit" // not every instance claimed in time
+	StopGang     StopReason = "gang limit" // not every instance placed or claimed in time
 	StopLost     StopReason = "node lost"  // a node is gone
 	StopEvicted  StopReason = "evicted"    // a provider takes a node back soon
 	StopShrink   StopReason = "shrink"     // its cluster becomes smaller, and is not to keep it

@@ -98,6 +98,9 @@ type Engine interface {
 	// Dispatch makes the launch exist: it registers its shape if Nomad lacks
 	// it. Called twice for one launch it returns the same child.
 	Dispatch(ctx context.Context, l *Launch) (jobID, childID string, err error)
+	// WhyUnplaced says in Nomad's words why not all of a dispatched job is placed,
+	// "" where it says nothing.
+	WhyUnplaced(ctx context.Context, namespace, childID string) (string, error)
 	// StopJob stops a dispatched job and, with purge, forgets it. One that
 	// does not exist is no error.
 	StopJob(ctx context.Context, namespace, childID string, purge bool) error

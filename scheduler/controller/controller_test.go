@@ -2,6 +2,8 @@ package controller_test
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -361,6 +363,48 @@ func TestStopIsWrittenFirst(t *testing.T) {
 			l.engine.onStop = nil
 		})
 	}, r)
+}
+
+// TestUnplaced holds that a launch for which Nomad finds no node goes back to the
+// queue, and says why; and that one whose placement was not heard of stays.
+func TestUnplaced(t *testing.T) {
+	for _, placed := range []bool{false, true} {
+		t.Run(fmt.Sprint("placed ", placed), func(t *testing.T) {
+			r := part("a", 1)
+			bubble(t, 0, func(l *lab) {
+				l.engine.full = true
+				l.run()
+				l.after(5*time.Second, func() {
+					if placed { // and nobody rings
+						l.engine.sight.Allocs = append(l.engine.sight.Allocs, muster.SeenAlloc{ID: "late", JobID: l.ledger.live[0].Launch.ChildID, Namespace: l.ledger.live[0].Launch.Namespace,
+							Ours: true, Group: "main", NodeID: "n", NodeName: "node", Client: "running", Desired: "run"})
+					}
+				})
+				var looks int
+				l.after(muster.PlaceLimit-6*time.Second, func() {
+					looks = len(l.engine.looks)
+					if len(l.engine.stops) > 0 {
+						t.Errorf("stopped before the time is up: %v", l.engine.stops)
+					}
+				})
+				l.after(20*time.Second, func() {
+					if len(l.engine.looks) == looks {
+						t.Error("Nomad is not looked at anew before the launch is judged")
+					}
+					first := l.ledger.live[0].Launch
+					if placed {
+						if first.Stop != "" || !first.Instances[0].Placed || r.State != muster.RunStarting {
+							t.Errorf("it is placed and told to stop: %q, the run is %s", first.Stop, r.State)
+						}
+						return
+					}
+					if first.Stop != muster.StopGang || !slices.Equal(l.ledger.whys, []string{"Nomad has not placed it within 1m0s: its node is full"}) || r.Losses != 1 {
+						t.Errorf("it is told to stop: %q, as %q; the run is %s", first.Stop, l.ledger.whys, r.State)
+					}
+				})
+			}, r)
+		})
+	}
 }
 
 // TestCopies holds what happens to jobs that no launch knows as its own.

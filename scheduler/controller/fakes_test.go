@@ -22,6 +22,7 @@ type fakeEngine struct {
 	sight      muster.Sight
 	looks      []time.Time
 	dispatches map[string]int // by token
+	full       bool           // nothing is placed
 	stops      []string
 	dropped    []string
 	steps      []string // what was done to nodes
@@ -72,10 +73,17 @@ func (e *fakeEngine) Dispatch(ctx context.Context, l *muster.Launch) (string, st
 	child := "shape/" + l.ID
 	if !slices.ContainsFunc(e.sight.Jobs, func(j muster.SeenJob) bool { return j.ID == child }) {
 		e.sight.Jobs = append(e.sight.Jobs, muster.SeenJob{ID: child, Namespace: l.Namespace, Launch: l.ID, Status: "running"})
+		if e.full {
+			return "shape", child, nil
+		}
 		e.sight.Allocs = append(e.sight.Allocs, muster.SeenAlloc{ID: "alloc-" + l.ID, JobID: child, Namespace: l.Namespace, Ours: true, Group: "main", NodeID: "n", NodeName: "node",
 			Client: "running", Desired: "run", Used: l.Each[0], Created: time.Now()})
 	}
 	return "shape", child, nil
+}
+
+func (e *fakeEngine) WhyUnplaced(context.Context, string, string) (string, error) {
+	return "its node is full", nil
 }
 
 func (e *fakeEngine) StopJob(_ context.Context, _, child string, purge bool) error {
@@ -88,6 +96,11 @@ func (e *fakeEngine) StopJob(_ context.Context, _, child string, purge bool) err
 	for i := range e.sight.Allocs {
 		if e.sight.Allocs[i].JobID == child {
 			e.sight.Allocs[i].Client, e.sight.Allocs[i].Desired = "complete", "stop"
+		}
+	}
+	for i := range e.sight.Jobs {
+		if e.sight.Jobs[i].ID == child {
+			e.sight.Jobs[i].Stopped, e.sight.Jobs[i].Status = true, "dead"
 		}
 	}
 	e.sight.Jobs = slices.DeleteFunc(e.sight.Jobs, func(j muster.SeenJob) bool { return j.ID == child && purge })
@@ -174,6 +187,7 @@ type fakeLedger struct {
 	turns         int // of the admit loop
 	applied       []time.Time
 	notes         []string
+	whys          []string // why launches are told to stop
 	forsaken      []string // namespaces
 	cluster       muster.Cluster
 	clusterGone   bool
@@ -448,6 +462,7 @@ func (g *termLedger) Move(_ context.Context, x *muster.Execution, m *muster.Move
 		}
 		if m.Stop != "" {
 			now.Launch.Stop, now.Launch.StopAt = m.Stop, time.Now()
+			g.whys = append(g.whys, m.StopWhy)
 		}
 		for _, step := range m.Runs {
 			now.Run.State, now.Run.Reason = step.To, step.Reason

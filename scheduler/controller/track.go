@@ -49,11 +49,11 @@ func (k *Controller) track(ctx context.Context, ledger muster.Ledger) (time.Dura
 			k.ring("look")
 			continue
 		}
-		s := &muster.Sighting{Now: time.Now(), Since: k.since, Fence: k.Fence, Nodes: nodes, Kept: kept, Health: health}
+		s := &muster.Sighting{Now: time.Now(), Seen: seen.At, Since: k.since, Fence: k.Fence, Nodes: nodes, Kept: kept, Health: health}
 		if c := children[childKey{x.Launch.Namespace, x.Launch.ChildID}]; c != nil {
 			s.Job, s.Allocs = c.job, c.allocs
 		}
-		errs = append(errs, k.observe(ctx, ledger, x, s))
+		errs = append(errs, k.unplaced(ctx, x, s), k.observe(ctx, ledger, x, s))
 	}
 	errs = append(errs, k.reconcile(ctx, ledger, seen.Sight))
 	if len(live)+len(k.copies) == 0 {
@@ -73,6 +73,19 @@ func (k *Controller) mayBeSeen(launch string, s *muster.Sight) bool {
 	}
 	delete(k.dispatched, launch)
 	return true
+}
+
+// unplaced asks Nomad why it has not placed a launch in time. Nomad is looked at
+// anew before it is judged by that.
+func (k *Controller) unplaced(ctx context.Context, x *muster.Execution, s *muster.Sighting) (err error) {
+	switch late := x.Launch.DispatchedAt.Add(muster.PlaceLimit); {
+	case x.Launch.Stop != "" || !x.Unplaced(s) || !s.Now.After(late):
+	case !s.Seen.After(late):
+		k.ring("look")
+	default:
+		s.Why, err = k.Engine.WhyUnplaced(ctx, x.Launch.Namespace, x.Launch.ChildID)
+	}
+	return err
 }
 
 // observe applies what one sighting leads to. Nomad is told to stop a job only

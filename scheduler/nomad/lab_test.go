@@ -42,7 +42,7 @@ func TestNomad(t *testing.T) {
 	for _, part := range []struct {
 		name string
 		test func(*lab)
-	}{{"Drained", drained}, {"Look", look}, {"Dispatch", dispatch}, {"Forgotten", forgotten}, {"StopJob", stopJob}, {"Watch", watch}, {"Identify", identify}, {"NodeJobs", nodeJobs}, {"Forged", forged}, {"Pools", pools}, {"Read", read}, {"Away", away}, {"Silent", silent}} {
+	}{{"Drained", drained}, {"Look", look}, {"Dispatch", dispatch}, {"Unplaced", unplaced}, {"Forgotten", forgotten}, {"StopJob", stopJob}, {"Watch", watch}, {"Identify", identify}, {"NodeJobs", nodeJobs}, {"Forged", forged}, {"Pools", pools}, {"Read", read}, {"Away", away}, {"Silent", silent}} {
 		t.Run(part.name, func(t *testing.T) {
 			own := *l
 			own.T = t

@@ -6,6 +6,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -213,6 +215,44 @@ func (n *Nomad) forget(namespace, jobID string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.registered, namespace+"/"+jobID)
+}
+
+// WhyUnplaced reads the newest evaluation of a dispatched job that is not done, or
+// found no room.
+func (n *Nomad) WhyUnplaced(ctx context.Context, namespace, childID string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.limit)
+	defer cancel()
+	evals, _, err := n.api.Jobs().Evaluations(childID, (&api.QueryOptions{Namespace: namespace}).WithContext(ctx))
+	if err != nil {
+		return "", unreachable("list evaluations", err)
+	}
+	slices.SortFunc(evals, func(a, b *api.Evaluation) int { return cmp.Compare(b.ModifyIndex, a.ModifyIndex) })
+	for _, e := range evals {
+		for _, m := range e.FailedTGAllocs {
+			return whyFailed(m), nil
+		}
+	}
+	for _, e := range evals {
+		if e.Status != api.EvalStatusComplete {
+			return strings.TrimSpace(fmt.Sprintf("its evaluation is %s %s", e.Status, e.StatusDescription)), nil
+		}
+	}
+	return "", nil
+}
+
+// whyFailed puts into words why an evaluation has found no node.
+func whyFailed(m *api.AllocationMetric) string {
+	var why []string
+	for _, reasons := range []map[string]int{m.ConstraintFiltered, m.DimensionExhausted} {
+		for _, reason := range slices.Sorted(maps.Keys(reasons)) {
+			why = append(why, fmt.Sprintf("%s %d", reason, reasons[reason]))
+		}
+	}
+	text := fmt.Sprintf("%s in the pool, %d filtered, %d exhausted", muster.Counted(m.NodesInPool, "node"), m.NodesFiltered, m.NodesExhausted)
+	if len(why) > 0 {
+		text += ": " + strings.Join(why, ", ")
+	}
+	return text
 }
 
 // StopJob stops a dispatched job and, with purge, forgets it.

@@ -101,6 +101,41 @@ func (l *lab) refused(x *muster.Launch) {
 	}
 }
 
+// unplaced dispatches what has no room, and wants to hear why.
+func unplaced(l *lab) {
+	why := func(x *muster.Launch) string {
+		l.Helper()
+		_, child := l.run(x)
+		var text string
+		l.eventually("Nomad says why", func() bool {
+			var err error
+			text, err = l.WhyUnplaced(l.Context(), x.Namespace, child)
+			l.must(err)
+			return strings.Contains(text, "pool")
+		})
+		return text
+	}
+	large := l.launch("large", "ws-unplaced")
+	large.Each[0].MiB = muster.Whole(9000)
+	if text := why(large); text != "1 node in the pool, 0 filtered, 1 exhausted: memory 1" {
+		l.Errorf("of one that is too large it says %q", text)
+	}
+	odd := l.launch("odd", "ws-unplaced")
+	odd.Each[0].Devices = []muster.Devices{{Type: "gpu", Count: muster.Whole(1)}}
+	if text := why(odd); text != "1 node in the pool, 1 filtered, 0 exhausted: missing devices 1" {
+		l.Errorf("of one that wants a GPU it says %q", text)
+	}
+	fits := l.launch("fits", "ws-unplaced")
+	_, child := l.run(fits)
+	l.alloc(child)
+	if text, err := l.WhyUnplaced(l.Context(), fits.Namespace, child); text != "" || err != nil {
+		l.Errorf("of one that is placed it says %q, %v", text, err)
+	}
+	if text, err := l.WhyUnplaced(l.Context(), fits.Namespace, "nothing"); text != "" || err != nil {
+		l.Errorf("of one that does not exist it says %q, %v", text, err)
+	}
+}
+
 // forgotten takes away what a dispatch has made, and dispatches again.
 func forgotten(l *lab) {
 	const namespace = "ws-forgotten"
