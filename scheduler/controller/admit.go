@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -84,68 +83,17 @@ func sooner(a, b time.Duration) time.Duration {
 	return a
 }
 
-// Snapshot puts together what was seen of Nomad and what the store knows. An
-// allocation that was seen counts where it is; an instance whose allocation was
-// not seen yet holds its reservation.
+// Snapshot puts together what was seen of Nomad and what the store knows.
 func Snapshot(s *muster.Sight, b *muster.Backlog, sizes muster.Sizes, now time.Time) *muster.Snapshot {
-	used, foreign, ending := map[string]muster.Resources{}, map[string]muster.Resources{}, map[string]muster.Resources{}
-	seen := map[string]muster.SeenAlloc{} // by child, group and index
-	for _, a := range s.Allocs {
-		seen[fmt.Sprint(a.JobID, " ", a.Group, " ", a.Index)] = a
-		switch {
-		case a.Ended(), a.NodeAgent:
-		case a.Ours:
-			used[a.NodeID] = used[a.NodeID].Add(a.Used)
-		default:
-			foreign[a.NodeID] = foreign[a.NodeID].Add(a.Used)
-		}
-	}
-	total := map[string]muster.Resources{}
-	for _, n := range s.Nodes {
-		total[n.ID] = n.Total.Sub(muster.Resources{Devices: n.Unhealthy})
-	}
-	agents := map[string]bool{} // pools whose nodes have an agent
-	for _, c := range b.Clusters {
-		agents[c.NodePool] = c.Prepares()
-	}
-	for _, n := range s.Nodes {
-		if agents[n.Pool] {
-			total[n.ID] = total[n.ID].Sub(muster.NodeAgentNeed)
-		}
-	}
-	at := map[string]bool{} // nodes that an instance is at work on
-	for _, l := range b.Live {
-		for _, in := range l.Instances {
-			at[in.NodeID] = at[in.NodeID] || !in.ClaimedAt.IsZero() && in.Result == nil
-			key := fmt.Sprint(l.ChildID, " ", in.Group, " ", in.GroupIndex)
-			if _, was := seen[key]; l.ChildID != "" && was {
-				if in.Result == nil {
-					delete(seen, key) // it goes on
-				}
-				continue
-			}
-			group := slices.IndexFunc(l.Groups, func(g muster.Group) bool { return g.Name == in.Group })
-			free := total[in.NodeID].Sub(used[in.NodeID]).Sub(foreign[in.NodeID])
-			bound := free.Bind(l.Each[group])
-			used[in.NodeID] = used[in.NodeID].Add(bound)
-			if in.Result != nil {
-				ending[in.NodeID] = ending[in.NodeID].Add(bound)
-			}
-		}
-	}
-	for _, a := range seen {
-		if a.Ours && !a.NodeAgent && !a.Ended() {
-			ending[a.NodeID] = ending[a.NodeID].Add(a.Used) // its command has ended, or its launch is known to be over
-		}
-	}
+	r := roomOf(s, b)
 	snapshot := &muster.Snapshot{Now: now}
 	for _, c := range b.Clusters {
 		cs := muster.ClusterSnapshot{Name: c.Name, Queue: b.Waiting[c.Name], Paused: c.Paused, Closing: c.Deleting, Workspaces: c.Workspaces, Scale: scaleOf(c, sizes)}
 		for _, n := range s.Nodes {
 			if n.Pool == c.NodePool {
 				one := nodeSnapshot(n, c, cs.Scale, b, now)
-				one.Used, one.Foreign, one.Ending = used[n.ID], foreign[n.ID], ending[n.ID]
-				if one.Preparing && one.Ready && at[n.ID] && c.Setup != nil { // another set-up waits for their end: who came now would, too
+				one.Used, one.Foreign, one.Ending = r.used[n.ID], r.foreign[n.ID], r.ending[n.ID]
+				if one.Preparing && one.Ready && r.at[n.ID] && c.Setup != nil { // another set-up waits for their end: who came now would, too
 					one.Ready, one.Unfit = false, cs.Scale != nil
 				}
 				cs.Nodes = append(cs.Nodes, one)

@@ -1,6 +1,9 @@
 package controller_test
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,6 +75,63 @@ func TestRoomOfWhatHasEnded(t *testing.T) {
 	b.Live = nil
 	if n := controller.Snapshot(s, b, nil, time.Now()).Clusters[0].Nodes[0]; n.Ending.MHz != used.MHz {
 		t.Errorf("when the launch is over: %+v", n)
+	}
+}
+
+// TestRoomOfWhatIsNotPlaced holds that Nomad's choice of nodes does not give the same
+// room away twice: it has put one where another was to go, and that one holds the
+// node that is left.
+func TestRoomOfWhatIsNotPlaced(t *testing.T) {
+	need := muster.Resources{MHz: muster.Whole(1000), MiB: muster.Whole(512)}
+	launch := func(id string, nodes ...string) *muster.Launch {
+		l := &muster.Launch{ID: id, ChildID: id, NodePool: "pool", Groups: []muster.Group{{Name: "main", Count: len(nodes)}}, Each: []muster.Resources{need}}
+		for i, n := range nodes {
+			l.Instances = append(l.Instances, muster.Instance{Group: "main", Index: i, GroupIndex: i, NodeID: n})
+		}
+		return l
+	}
+	on := func(child, node string) muster.SeenAlloc {
+		return muster.SeenAlloc{JobID: child, Ours: true, Group: "main", NodeID: node, Client: "running", Used: need}
+	}
+	for _, c := range []struct {
+		what   string
+		allocs []muster.SeenAlloc
+		live   []*muster.Launch
+		change func(s *muster.Sight, live []*muster.Launch)
+		want   string // what is used of nodes, in whole needs
+	}{
+		{"each where it was to go", []muster.SeenAlloc{on("one", "a")}, []*muster.Launch{launch("one", "a"), launch("two", "b")}, nil, "a1 b1 c0"},
+		{"one in the other's place", []muster.SeenAlloc{on("one", "b")}, []*muster.Launch{launch("one", "a"), launch("two", "b")}, nil, "a1 b1 c0"},
+		{"none is seen", nil, []*muster.Launch{launch("one", "a"), launch("two", "b")}, nil, "a1 b1 c0"},
+		{"not dispatched yet", []muster.SeenAlloc{on("one", "b")}, []*muster.Launch{launch("one", "a"), launch("two", "b")},
+			func(_ *muster.Sight, live []*muster.Launch) { live[1].ChildID = "" }, "a1 b1 c0"},
+		{"it is known where it is", []muster.SeenAlloc{on("one", "b")}, []*muster.Launch{launch("one", "a"), launch("two", "b")},
+			func(_ *muster.Sight, live []*muster.Launch) { live[1].Instances[0].Placed = true }, "a0 b2 c0"},
+		{"the next is not ready", []muster.SeenAlloc{on("one", "b")}, []*muster.Launch{launch("one", "a"), launch("two", "b")},
+			func(s *muster.Sight, _ []*muster.Launch) { s.Nodes[0].Eligible = false }, "a0 b1 c1"},
+		{"the next is of another pool", []muster.SeenAlloc{on("one", "b")}, []*muster.Launch{launch("one", "a"), launch("two", "b")},
+			func(s *muster.Sight, _ []*muster.Launch) { s.Nodes[0].Pool = "other" }, "a0 b1 c1"},
+		{"a gang's stay apart", []muster.SeenAlloc{on("one", "b")}, []*muster.Launch{launch("one", "c"), launch("two", "a", "b")}, nil, "a1 b1 c1"},
+		{"no room is left", []muster.SeenAlloc{on("one", "a"), on("two", "b"), on("three", "c")}, []*muster.Launch{launch("one", "a"), launch("two", "b"), launch("three", "c"), launch("four", "a")}, nil, "a2 b1 c1"},
+	} {
+		s := &muster.Sight{Allocs: c.allocs}
+		for _, id := range []string{"a", "b", "c"} {
+			s.Nodes = append(s.Nodes, muster.SeenNode{ID: id, Name: id, Pool: "pool", Status: "ready", Eligible: true, Total: need})
+		}
+		if c.change != nil {
+			c.change(s, c.live)
+		}
+		pools := []*muster.Cluster{{Name: "c", NodePool: "pool"}, {Name: "o", NodePool: "other"}}
+		var got []string
+		for _, cluster := range controller.Snapshot(s, &muster.Backlog{Clusters: pools, Live: c.live}, nil, time.Now()).Clusters {
+			for _, n := range cluster.Nodes {
+				got = append(got, fmt.Sprint(n.ID, n.Used.MHz.Units()/need.MHz.Units()))
+			}
+		}
+		slices.Sort(got)
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %s, want %s", c.what, strings.Join(got, " "), c.want)
+		}
 	}
 }
 
