@@ -125,7 +125,14 @@ func (p *plan) serve(u unmet) served {
 	places := within.match(asks, func(n *node) (muster.Resources, bool) { return n.free, true })
 	more := len(asks) - found(places)
 	for i, place := range places {
-		if place == nil && (!p.offers(asks[i]) || asks[i].engine && p.engineless()) {
+		if place != nil {
+			continue
+		}
+		if !p.offers(asks[i]) {
+			return servedNot
+		}
+		if lacking := p.engineless(); asks[i].engine && lacking != "" {
+			p.used[lacking] = true // it stays, so that this is known for as long as somebody wants an engine
 			return servedNot
 		}
 	}
@@ -161,16 +168,14 @@ func (p *plan) serve(u unmet) served {
 	return servedRoom
 }
 
-// engineless reports whether the nodes that there are have no container engine that
-// works: those to come will not have one, either. One of them stays, so that this is
-// known for as long as somebody wants an engine.
-func (p *plan) engineless() bool {
+// engineless returns a node where none has a container engine that works, "" where
+// one has or none is there: those to come will not have one, either.
+func (p *plan) engineless() string {
 	ready := slices.DeleteFunc(p.ready(), func(n node) bool { return n.Preparing }) // its set-up may bring one
 	if len(ready) == 0 || slices.ContainsFunc(ready, func(n node) bool { return n.Engine }) {
-		return false
+		return ""
 	}
-	p.used[ready[0].ID] = true
-	return true
+	return ready[0].ID
 }
 
 // tell gives a run for which nodes come that reason.
