@@ -2,6 +2,7 @@ package controller_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -169,11 +170,13 @@ func TestDesertedPool(t *testing.T) {
 	for _, c := range []struct {
 		pool  string
 		fails bool
+		away  bool
 		steps []string
 	}{
-		{"muster-c", false, []string{"forget n", "drop pool muster-c true"}},
-		{"muster-c", true, []string{"forget n", "drop pool muster-c true"}},
-		{"theirs", false, []string{"drop pool theirs false"}},
+		{"muster-c", false, false, []string{"forget n", "drop pool muster-c true"}},
+		{"muster-c", true, false, []string{"forget n", "drop pool muster-c true"}},
+		{"muster-c", false, true, []string{"forget n", "drop pool muster-c true", "forget n", "drop pool muster-c true"}},
+		{"theirs", false, false, []string{"drop pool theirs false"}},
 	} {
 		bubble(t, 0, func(l *lab) {
 			elastic(l)
@@ -183,9 +186,15 @@ func TestDesertedPool(t *testing.T) {
 			if c.fails {
 				l.engine.poolErr = muster.Errorf(muster.CodeRefused, "somebody else's job is there")
 			}
+			if c.away {
+				l.engine.poolErr = muster.Errorf(muster.CodeUnreachable, "Nomad is away")
+			}
 			l.engine.onDrop = func() {
 				if l.ledger.clusterGone {
 					t.Errorf("pool %s: the cluster goes first", c.pool)
+				}
+				if n := strings.Count(strings.Join(l.engine.steps, ","), "drop pool"); c.away && n == 2 {
+					l.engine.poolErr = nil
 				}
 			}
 			l.run()

@@ -115,22 +115,35 @@ func (f *fleet) turn(ctx context.Context) error {
 	f.scaled[f.cluster.Name] = true
 	f.mu.Unlock()
 	if f.cluster.Deleting && f.deserted() {
-		return errors.Join(recorded, shrunk, left, missed, f.clear(ctx), f.ledger.DropCluster(ctx, f.cluster.Name))
+		refused, err := f.clear(ctx)
+		if err == nil { // otherwise the next turn tries again
+			err = f.ledger.DropCluster(ctx, f.cluster.Name)
+		}
+		return errors.Join(recorded, shrunk, left, missed, refused, err)
 	}
 	return errors.Join(recorded, shrunk, left, missed)
 }
 
-// clear takes out of Nomad what is there for a deserted cluster. What cannot be
-// taken, such as a pool with a job of somebody else's, is told and left.
-func (f *fleet) clear(ctx context.Context) error {
+// clear takes out of Nomad what is there for a deserted cluster: the nodes first, as
+// their agents' job comes back for as long as there are some. What Nomad refuses,
+// such as a pool with a job of somebody else's, is told and left.
+func (f *fleet) clear(ctx context.Context) (refused, err error) {
 	own := f.cluster.OwnsPool()
-	errs := []error{f.Engine.DropNodeJob(ctx, f.cluster.Name, true)}
+	var steps []func() error
 	for i := range f.nodes {
 		if own { // Nomad keeps a pool with a node, if it is one without a machine
-			errs = append(errs, f.Engine.ForgetNode(ctx, f.nodes[i].ID))
+			steps = append(steps, func() error { return f.Engine.ForgetNode(ctx, f.nodes[i].ID) })
 		}
 	}
-	return errors.Join(append(errs, f.Engine.DropPool(ctx, f.cluster.NodePool, own))...)
+	steps = append(steps, func() error { return f.Engine.DropNodeJob(ctx, f.cluster.Name, true) }, func() error { return f.Engine.DropPool(ctx, f.cluster.NodePool, own) })
+	for _, step := range steps {
+		if err := step(); err != nil && muster.CodeOf(err) != muster.CodeRefused {
+			return refused, err
+		} else if err != nil {
+			refused = errors.Join(refused, err)
+		}
+	}
+	return refused, nil
 }
 
 // deserted reports whether a cluster has no node left, and none comes. Where the
@@ -202,6 +215,9 @@ func (f *fleet) publish(ctx context.Context, leaving []muster.NodeRecord) error 
 		if n.AwaySince.IsZero() && slices.Contains(f.scale.Spare, n.ID) || counted {
 			nodes--
 		}
+	}
+	if f.cluster.Deleting && f.tells() { // its provider takes only those that leave
+		nodes = 0
 	}
 	w := muster.Wanted{Nodes: max(nodes, 0), Reason: f.scale.Reason, At: f.now.UTC().Truncate(time.Microsecond)}
 	if old != nil && old.Nodes == w.Nodes {

@@ -187,6 +187,8 @@ type fakeLedger struct {
 	turns         int // of the admit loop
 	applied       []time.Time
 	notes         []string
+	let           bool     // a node was published as leaving
+	numbers       []int    // that were published since
 	whys          []string // why launches are told to stop
 	forsaken      []string // namespaces
 	cluster       muster.Cluster
@@ -270,6 +272,10 @@ func (g *termLedger) Publish(_ context.Context, _ string, w muster.Wanted, leavi
 	err := g.enter()
 	defer g.mu.Unlock()
 	g.cluster.Wanted = &w
+	g.let = g.let || len(leaving) > 0
+	if g.let {
+		g.numbers = append(g.numbers, w.Nodes)
+	}
 	for _, n := range leaving {
 		g.nodes[n.ID] = n
 	}

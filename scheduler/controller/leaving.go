@@ -109,7 +109,9 @@ func (f *fleet) stays(n *muster.NodeSnapshot) bool {
 func (f *fleet) mayGo(n *muster.NodeSnapshot) string {
 	r := f.kept[n.ID]
 	switch {
-	case f.cluster.Paused || !f.stays(n) || n.Held && !f.cluster.Deleting || !f.tells() && f.scale.More > 0:
+	case f.cluster.Paused || !f.stays(n) || n.Held && !f.cluster.Deleting:
+		return ""
+	case !f.tells() && f.scale.More > 0:
 		return ""
 	case f.cluster.Deleting && n.Empty() && (f.tells() || n.Unfit):
 		return "its cluster is being deleted"

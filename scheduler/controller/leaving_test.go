@@ -94,6 +94,21 @@ func TestDeletedWithUnusable(t *testing.T) {
 	})
 }
 
+// TestDeletedWantsNone holds that a cluster that is being deleted wants no node from
+// the moment in which its last one may be taken: another would be bought for it.
+func TestDeletedWantsNone(t *testing.T) {
+	bubble(t, 0, func(l *lab) {
+		elastic(l)
+		l.ledger.cluster.Deleting = true
+		l.run()
+		l.after(5*time.Second, func() {
+			if !l.ledger.let || slices.ContainsFunc(l.ledger.numbers, func(n int) bool { return n != 0 }) {
+				t.Errorf("leaving: %v, and the numbers since are %v", l.ledger.let, l.ledger.numbers)
+			}
+		})
+	})
+}
+
 // TestExcludedAndGone holds that a node out of service whose machine a cloud has no
 // more is not counted: the number would rise for ever.
 func TestExcludedAndGone(t *testing.T) {

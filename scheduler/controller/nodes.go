@@ -86,7 +86,8 @@ func (k *Controller) open(ctx context.Context, ledger muster.Ledger, n *muster.S
 	case unfit && h.Closed && n.Eligible:
 		return k.setEligible(ctx, n.ID, false)
 	case !unfit && h.Closed && !leaves: // one that leaves is opened here once it stays
-		if now, err := ledger.ListRecords(ctx); err != nil || now[n.ID].Leave != kept.Leave { // it was marked a moment ago
+		now, err := ledger.ListRecords(ctx)
+		if r := now[n.ID]; err != nil || r.Leave != kept.Leave || r.Fate != kept.Fate || !r.EvictAt.Equal(kept.EvictAt) { // it leaves since
 			return err
 		}
 		if err := k.setEligible(ctx, n.ID, true); err != nil {
@@ -129,7 +130,7 @@ func (k *Controller) nodeJobs(ctx context.Context, clusters []*muster.Cluster, s
 
 // dropPools forgets the shapes of clusters without a provider: those are gone at
 // once when they are deleted, and their pools are the operator's. One that is
-// deleted while no server leads is not noticed.
+// deleted while no server leads, or before the leader has seen it, is not noticed.
 func (k *Controller) dropPools(ctx context.Context, clusters []*muster.Cluster) error {
 	used := map[string]bool{}
 	for _, c := range clusters {
@@ -144,8 +145,10 @@ func (k *Controller) dropPools(ctx context.Context, clusters []*muster.Cluster) 
 			continue
 		}
 		if err := k.Engine.DropPool(ctx, pool, false); err != nil {
-			errs = append(errs, err) // it is tried again
-			continue
+			errs = append(errs, err)
+			if muster.CodeOf(err) != muster.CodeRefused { // it is tried again
+				continue
+			}
 		}
 		delete(k.pools, pool)
 	}
