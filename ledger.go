@@ -55,8 +55,9 @@ type Fleet interface {
 	// ForgetNodes removes the records of nodes that Nomad does not list any more.
 	ForgetNodes(ctx context.Context, nodes []NodeRecord) error
 	// Publish writes how many nodes a cluster shall have together with the nodes
-	// that leave for it: whoever reads the one reads the other.
-	Publish(ctx context.Context, cluster string, w Wanted, leaving []NodeRecord) error
+	// that leave for it: whoever reads the one reads the other. CodeConflict where
+	// the number is not the old one any more.
+	Publish(ctx context.Context, cluster string, old *Wanted, w Wanted, leaving []NodeRecord) error
 	// ListLive returns the launches that hold capacity: reserved or dispatched.
 	ListLive(ctx context.Context) ([]*Launch, error)
 	// ListRecords returns what is remembered of nodes, by id.

@@ -252,6 +252,20 @@ x-muster: {grace: 10, checkpoint_command: "echo saved > $MUSTER_CHECKPOINT_DIR/m
 	}
 }
 
+// TestIdleLoss takes idle nodes after a notice, and holds that no others are bought
+// for them: nobody needs one.
+func TestIdleLoss(t *testing.T) {
+	p := elastic(t)
+	p.muster("cluster", "create", "--provider", "local", "--size", "local.small", "--tier", "low_priority", "--max", "2", "--idle", "600s", "lost")
+	p.ends(p.submit("command: 'true'\ncompute: lost\nresources: {instance_count: 2}\n"), muster.RunSucceeded)
+	p.muster("cluster", "evict", "lost", "--nodes", "2", "--notice", "4s")
+	p.eventually("both to be gone", func() bool { c := p.cluster("lost"); return c.Nodes == 0 && c.Wanted.Nodes == 0 }, p.clusterStory("lost"))
+	time.Sleep(3 * time.Second) // the autoscaler looks every second
+	if events := p.muster("cluster", "events", "lost"); strings.Count(events, "has come") != 2 || p.cluster("lost").Nodes != 0 {
+		t.Errorf("another node came:\n%s", events)
+	}
+}
+
 // TestVanish kills the Nomad client of a run's node, and holds that this is one
 // eviction: nothing is placed any more on a machine that does not exist, though
 // Nomad still calls its node ready.

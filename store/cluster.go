@@ -240,7 +240,7 @@ func (s *Store) ReportMachines(ctx context.Context, cluster string, r muster.Mac
 		if before.Source == r.Source && r.Number < before.Number {
 			return nil
 		}
-		if err := t.keepFates(ctx, cluster, before, r); err != nil {
+		if err := t.keepFates(ctx, c, before, r); err != nil {
 			return err
 		}
 		now := muster.MachineReport{Source: r.Source, Number: r.Number, Machines: r.Machines, Failure: r.Failure}
@@ -261,8 +261,10 @@ func (s *Store) ReportMachines(ctx context.Context, cluster string, r muster.Mac
 
 // keepFates writes what became of the machines that a provider listed before and
 // does not list now, or says that it has taken. Only what was listed once can be
-// gone: a report may be older than a node.
-func (t *tx) keepFates(ctx context.Context, cluster string, before, now muster.MachineReport) error {
+// gone: a report may be older than a node. Where a loss was announced the number that
+// is wanted has counted its node until now: without it no other is bought for that.
+func (t *tx) keepFates(ctx context.Context, c *muster.Cluster, before, now muster.MachineReport) error {
+	cluster, taken := c.Name, 0
 	for _, m := range before.Machines {
 		if now.Lists(m.Name) {
 			continue
@@ -271,14 +273,24 @@ func (t *tx) keepFates(ctx context.Context, cluster string, before, now muster.M
 		if slices.Contains(now.Evicted, m.Name) {
 			fate, message = muster.FateEvicted, fmt.Sprintf("machine %s was taken back by the provider", m.Name)
 		}
-		if _, err := t.exec(ctx, `UPDATE nodes SET fate = ? WHERE cluster = ? AND name = ? AND fate = ''`, fate, cluster, m.Name); err != nil {
+		var announced bool
+		err := t.QueryRowContext(ctx, `UPDATE nodes SET fate = ? WHERE cluster = ? AND name = ? AND fate = '' RETURNING evict_at > 0`, fate, cluster, m.Name).Scan(&announced)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
+		}
+		if announced {
+			taken++
 		}
 		if err := t.clusterEvent(ctx, cluster, muster.Event{Kind: muster.EventNode, Message: message, Actor: "autoscaler"}); err != nil {
 			return err
 		}
 	}
-	return nil
+	if taken == 0 || c.Wanted == nil {
+		return nil
+	}
+	c.Wanted.Nodes = max(0, c.Wanted.Nodes-taken)
+	_, err := t.exec(ctx, `UPDATE clusters SET wanted = ? WHERE name = ?`, toJSON(c.Wanted), cluster)
+	return err
 }
 
 // machines reads what a provider said last.

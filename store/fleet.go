@@ -189,7 +189,7 @@ func (g *ledger) ForgetNodes(ctx context.Context, nodes []muster.NodeRecord) err
 }
 
 // Publish writes how many nodes a cluster shall have, and which leave for it.
-func (g *ledger) Publish(ctx context.Context, cluster string, w muster.Wanted, leaving []muster.NodeRecord) error {
+func (g *ledger) Publish(ctx context.Context, cluster string, old *muster.Wanted, w muster.Wanted, leaving []muster.NodeRecord) error {
 	return g.lead(ctx, "publish what is wanted", func(t *tx) error {
 		if err := t.keepNodes(ctx, leaving); err != nil {
 			return err
@@ -197,6 +197,9 @@ func (g *ledger) Publish(ctx context.Context, cluster string, w muster.Wanted, l
 		c, err := findCluster(ctx, t, cluster)
 		if err != nil {
 			return err
+		}
+		if old != nil && c.Wanted != nil && old.Nodes != c.Wanted.Nodes {
+			return muster.Errorf(muster.CodeConflict, "a node of cluster %s was taken meanwhile", cluster)
 		}
 		message := fmt.Sprintf("it shall have %s: %s", muster.Counted(w.Nodes, "node"), w.Reason)
 		if c.Wanted != nil && c.Wanted.Nodes == w.Nodes {

@@ -136,6 +136,42 @@ func TestFates(t *testing.T) {
 	}
 }
 
+// TestTakenIsNotWanted holds that the number falls with the word that a node whose
+// loss was announced is gone, and that what was decided before that word is void:
+// another would be bought for a node that nobody needs.
+func TestTakenIsNotWanted(t *testing.T) {
+	for _, announced := range []bool{true, false} {
+		s := open(t)
+		g := lead(t, s)
+		growing(t, s, g)
+		report := func(names ...string) {
+			r := muster.MachineReport{Source: "a", Machines: []muster.Machine{}}
+			for _, name := range names {
+				r.Machines = append(r.Machines, muster.Machine{Name: name, State: muster.MachineRunning})
+			}
+			_, err := s.ReportMachines(t.Context(), "e", r)
+			must(t, err)
+		}
+		report("node1")
+		old := &muster.Wanted{Nodes: 1, Reason: "r", At: time.Now()}
+		must(t, g.Publish(t.Context(), "e", nil, *old, nil))
+		if announced {
+			_, err := s.EvictNodes(t.Context(), "e", []string{"n1"}, time.Now(), muster.Origin{Actor: "anna"})
+			must(t, err)
+		}
+		report()
+		c, err := s.FindCluster(t.Context(), "e")
+		must(t, err)
+		if (c.Wanted.Nodes == 0) != announced {
+			t.Errorf("announced: %v, and %d are wanted", announced, c.Wanted.Nodes)
+		}
+		err = g.Publish(t.Context(), "e", old, muster.Wanted{Nodes: 1, Reason: "of before", At: time.Now()}, nil)
+		if (muster.CodeOf(err) == muster.CodeConflict) != announced {
+			t.Errorf("announced: %v, and what was decided before: %v", announced, err)
+		}
+	}
+}
+
 // happened returns what is told of a cluster.
 func happened(t *testing.T, s *Store, cluster string) string {
 	t.Helper()
@@ -154,11 +190,11 @@ func TestPublish(t *testing.T) {
 	s := open(t)
 	g := lead(t, s)
 	n := growing(t, s, g)
-	must(t, g.Publish(t.Context(), "e", muster.Wanted{Nodes: 1, Reason: "r", At: time.Now()}, nil))
+	must(t, g.Publish(t.Context(), "e", nil, muster.Wanted{Nodes: 1, Reason: "r", At: time.Now()}, nil))
 	first, err := s.FindCluster(t.Context(), "e")
 	must(t, err)
 	n.Leave, n.LeaveAt, n.Reason = muster.LeaveGoing, time.Now(), "idle"
-	must(t, g.Publish(t.Context(), "e", muster.Wanted{Nodes: 0, Reason: "r", At: time.Now()}, []muster.NodeRecord{n}))
+	must(t, g.Publish(t.Context(), "e", &muster.Wanted{Nodes: 1}, muster.Wanted{Nodes: 0, Reason: "r", At: time.Now()}, []muster.NodeRecord{n}))
 	leaving, err := s.ListLeaving(t.Context(), "e")
 	must(t, err)
 	c, err := s.FindCluster(t.Context(), "e")

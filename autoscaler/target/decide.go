@@ -65,7 +65,7 @@ func (a act) turn() int {
 type plan struct {
 	acts map[string]act // by machine
 	buy  int            // so many machines are ordered
-	have int            // those that stay or come, before buy
+	have int            // those that stay or come, before buy, and those whose loss is announced
 }
 
 // decide looks at a cluster and says what is to be done. It does nothing itself.
@@ -79,11 +79,15 @@ func decide(v view) plan {
 		if do != "" {
 			p.acts[m.name] = do
 		}
-		if do != actBury && do != actEvict && do != actGiveUp && !v.leaves(m.name) {
+		if do != actBury && do != actGiveUp && !v.leaves(m.name) && !v.announced(m.name) {
 			p.have++
 		}
 	}
-	if v.scaling == nil || !v.asked || v.scaling.Provider != muster.ProviderLocal {
+	if v.scaling == nil {
+		return p
+	}
+	p.have += len(v.scaling.Evict) // the number counts them until the server has heard that they are gone
+	if !v.asked || v.scaling.Provider != muster.ProviderLocal {
 		return p
 	}
 	if short := v.scaling.Wanted.Nodes - p.have; short > 0 && !v.now.Before(v.until) {
@@ -95,6 +99,11 @@ func decide(v view) plan {
 // leaves reports whether the server has let a machine go.
 func (v view) leaves(name string) bool {
 	return v.scaling != nil && slices.Contains(v.scaling.Leaving, name)
+}
+
+// announced reports whether a machine's loss is rehearsed, now or later.
+func (v view) announced(name string) bool {
+	return v.scaling != nil && slices.ContainsFunc(v.scaling.Evict, func(e muster.Eviction) bool { return e.Machine == name })
 }
 
 // evicts reports whether a machine's loss is rehearsed, and due.

@@ -227,7 +227,7 @@ func (f *fleet) publish(ctx context.Context, leaving []muster.NodeRecord) error 
 		return nil
 	}
 	f.cluster.Wanted = &w
-	return f.ledger.Publish(ctx, f.cluster.Name, w, leaving)
+	return f.ledger.Publish(ctx, f.cluster.Name, old, w, leaving)
 }
 
 // seen returns a node as Nomad lists it.

@@ -268,7 +268,7 @@ func (g *termLedger) ForgetNodes(_ context.Context, nodes []muster.NodeRecord) e
 	return err
 }
 
-func (g *termLedger) Publish(_ context.Context, _ string, w muster.Wanted, leaving []muster.NodeRecord) error {
+func (g *termLedger) Publish(_ context.Context, _ string, _ *muster.Wanted, w muster.Wanted, leaving []muster.NodeRecord) error {
 	err := g.enter()
 	defer g.mu.Unlock()
 	g.cluster.Wanted = &w
