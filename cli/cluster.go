@@ -7,6 +7,7 @@ import (
 
 	"github.com/muster-ml/muster"
 	"github.com/muster-ml/muster/client"
+	"github.com/muster-ml/muster/jobfile"
 )
 
 // clusterCommand is about clusters.
@@ -84,12 +85,36 @@ func updateCluster(c *cli.Context) error {
 		if name := c.Args().First(); name != "" && file.Request.Name != name {
 			return muster.Errorf(muster.CodeInvalid, "%s is of cluster %s, and %s is to be changed", c.String("file"), file.Request.Name, name).At("file")
 		}
+		if err := sameCluster(c, file); err != nil {
+			return err
+		}
 		change = file.Change().Over(change)
 	}
 	if change.Empty() {
 		return muster.Errorf(muster.CodeInvalid, "nothing is to be changed").WithCure("name what by a flag, such as --max 8; --help lists them")
 	}
 	return placedInFile(c, changeCluster(c, change), file)
+}
+
+// sameCluster refuses a file that says another thing of a cluster than it is, where
+// that cannot be changed.
+func sameCluster(c *cli.Context, file *jobfile.Compute) error {
+	api, name, err := aboutNamed(c)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	k, err := api.Cluster(c.Context, name)
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct{ field, said, is string }{{"tier", string(file.Request.Tier), string(k.Tier)}, {"provider", string(file.Request.Provider), string(k.Provider)}, {"node_pool", file.Request.NodePool, k.NodePool}} {
+		if f.said != "" && f.said != f.is {
+			return placed(muster.Errorf(muster.CodeInvalid, "%s is %s, that of cluster %s is %s, and it cannot be changed", f.field, f.said, name, f.is).At(f.field).
+				WithCure("leave it out, or make another cluster"), &file.Written)
+		}
+	}
+	return nil
 }
 
 // pauseCluster stops a cluster, or lets it go on.

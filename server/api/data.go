@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,6 +90,17 @@ func (a *API) listStats(ctx context.Context, in *listStats) ([]muster.Stat, erro
 	r, err := a.Runs.FindRun(ctx, in.Workspace, in.Run)
 	if err != nil {
 		return nil, err
+	}
+	if instance >= 0 {
+		attempts, err := a.Attempts.ListAttempts(ctx, r.ID)
+		if err != nil {
+			return nil, err
+		}
+		if last := cmp.Or(in.Attempt, len(attempts)); last > 0 {
+			if err := checkInstance(attempts, last, instance); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return a.Stats.ListStats(ctx, r.ID, muster.StatQuery{Name: in.Name, Attempt: in.Attempt, Instance: instance})
 }

@@ -90,7 +90,7 @@ func (a *API) changeNode(ctx context.Context, name string, change muster.NodeCha
 	case change.Excluded != nil && len(*change.Excluded) > maxReason:
 		return nil, muster.Errorf(muster.CodeInvalid, "the reason has %d bytes", len(*change.Excluded)).At("excluded").WithCure("at most %d", maxReason)
 	case change.Drain != nil && (*change.Drain < 0 || *change.Drain > muster.Duration(maxDrain)):
-		return nil, muster.Errorf(muster.CodeInvalid, "drain_seconds is %g", time.Duration(*change.Drain).Seconds()).At("drain_seconds").WithCure("use 0 to %g seconds", maxDrain.Seconds())
+		return nil, muster.Errorf(muster.CodeInvalid, "drain_seconds is %s", change.Drain).At("drain_seconds").WithCure("use 0 to %.0f seconds, a week", maxDrain.Seconds())
 	}
 	if err := a.Fitness.ChangeNode(ctx, n, change, origin(ctx)); err != nil {
 		return nil, err
