@@ -54,7 +54,10 @@ func (c ClusterChange) Apply(k *Cluster) string {
 		words = append(words, map[bool]string{true: "paused", false: "resumed"}[k.Paused])
 	}
 	set(&words, "os", &k.OS, c.OS)
-	set(&words, "on shrink", &k.OnShrink, c.OnShrink)
+	if c.OnShrink != nil {
+		k.OnShrink = cmp.Or(k.OnShrink, ShrinkWait)
+		set(&words, "on shrink", &k.OnShrink, c.OnShrink)
+	}
 	set(&words, "run-as user", &k.RunAs, c.RunAs)
 	replace(&words, "set-up", &k.Setup, c.Setup, c.Setup != nil && c.Setup.none())
 	replace(&words, "health check", &k.Health, c.Health, c.Health != nil && c.Health.none())

@@ -253,7 +253,7 @@ x-muster: {provider: local, setup: {as_root: %v, command: "sleep 2; echo done > 
 	stays := p.submit("command: until test -e "+m.file("enough")+"; do sleep 0.2; done\ncompute: changes\n"+tiny, "--name", "stays")
 	p.running(stays)
 	p.muster("cluster", "update", "--file", file("third"), "changes")
-	p.eventually("the node to wait for its run", func() bool { return p.node("changes").Reason == "waits until the runs on it have ended" }, p.clusterStory("changes"))
+	p.eventually("the node to wait for its run", func() bool { return p.node("changes").Reason == "waits until no run is on it" }, p.clusterStory("changes"))
 	behind := p.submit(after("third"), "--name", "behind")
 	p.until(behind, "a reason to wait", func(v view) bool { return v.WaitReason != nil && v.WaitReason.Code != muster.WaitNew })
 	m.set("enough", "")

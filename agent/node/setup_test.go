@@ -211,7 +211,7 @@ func TestBegin(t *testing.T) {
 	f.orders.Begin = false
 	f.orders.Readying.Setup.Command = f.count(self, "count")
 	f.start(self)
-	r := f.until(muster.HealthPreparing, "waits until the runs on it have ended")
+	r := f.until(muster.HealthPreparing, "waits until no run is on it")
 	if f.lines(self, "count") != 0 || r.Began {
 		t.Errorf("it did not wait: %+v", r)
 	}

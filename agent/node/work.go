@@ -24,7 +24,7 @@ import (
 //	another agent of this node still lives     preparing  waits for the end of the agent before it
 //	there is a set-up, and
 //	  it has failed in this boot               unusable   its set-up failed: exit code 3, at last: …
-//	  it is not done, nor told to begin        preparing  waits until the runs on it have ended
+//	  it is not done, nor told to begin        preparing  waits until no run is on it
 //	  its secrets are on the way               preparing  waits for its secrets; after a minute unusable
 //	  it is not done                           preparing  its set-up runs, try 1 of 3
 //	the node was not looked at yet             preparing  its checks are made
@@ -67,7 +67,7 @@ func (a *agent) follow(ctx context.Context, o *muster.NodeOrders) {
 		return
 	case known:
 	case !o.Begin && a.begun != o.Generation:
-		a.tell(o, muster.HealthPreparing, "waits until the runs on it have ended")
+		a.tell(o, muster.HealthPreparing, "waits until no run is on it")
 		return
 	case !a.setUp(ctx, o):
 		return

@@ -213,10 +213,15 @@ func (p *plan) reason(nodes int) string {
 		return p.full
 	case len(p.nodes) > p.here:
 		return fmt.Sprintf("%d more for %s", len(p.nodes)-p.here, muster.Counted(p.rooms, "waiting run"))
-	case p.in.Scale.Min > 0 && nodes <= p.in.Scale.Min:
-		return fmt.Sprintf("its min is %d", p.in.Scale.Min)
 	}
-	return "no run needs more now"
+	why := "no run needs more now"
+	if p.in.Scale.Min > 0 && nodes <= p.in.Scale.Min {
+		why = fmt.Sprintf("its min is %d", p.in.Scale.Min)
+	}
+	if p.held > 0 {
+		why += fmt.Sprintf("; %d of them can take no run", p.held)
+	}
+	return why
 }
 
 // spare lists the nodes that may leave: empty, idle for long enough, waited for
