@@ -132,10 +132,9 @@ func (x *Execution) endOfStop(a *SeenAlloc, s *Sighting) end {
 		return end{Outcome: OutcomeCancelled, Reason: stop.cancelled()}
 	case StopTimeout:
 		return end{Outcome: OutcomeFailed, Reason: fmt.Sprintf("time limit: the command took longer than %s", x.Run.Spec.Timeout)}
+	case StopUnplaced:
+		return end{Outcome: OutcomeGang, Reason: fmt.Sprintf("Nomad did not place every instance within %s", PlaceLimit)}
 	case StopGang:
-		if x.Unplaced(s) {
-			return end{Outcome: OutcomeGang, Reason: fmt.Sprintf("Nomad did not place every instance within %s", PlaceLimit)}
-		}
 		return end{Outcome: OutcomeGang, Reason: fmt.Sprintf("not every instance was claimed within %s", DefaultGangLimit)}
 	case StopSibling:
 		return end{Outcome: OutcomeLost, Reason: "another instance ended"}

@@ -151,11 +151,11 @@ func (x *Execution) observeStop(ends []end, s *Sighting, m *Moves) {
 	case s.Job != nil && s.Job.Stopped && !allEnded:
 		m.Stop = StopOperator
 	case !allEnded && x.Unplaced(s) && s.Seen.Sub(l.DispatchedAt) > PlaceLimit:
-		m.Stop, m.StopWhy = StopGang, fmt.Sprintf("Nomad has not placed it within %s", PlaceLimit)
+		m.Stop, m.StopWhy = StopUnplaced, fmt.Sprintf("Nomad has not placed it within %s", PlaceLimit)
 		if s.Why != "" {
 			m.StopWhy += ": " + s.Why
 		}
-	case !claimed && !allEnded && s.Now.Sub(l.DispatchedAt) > time.Duration(DefaultGangLimit) && !x.preparing(s):
+	case !claimed && !allEnded && !x.Unplaced(s) && s.Now.Sub(l.DispatchedAt) > time.Duration(DefaultGangLimit) && !x.preparing(s):
 		m.Stop = StopGang
 	case !x.Attempt.StartedAt.IsZero() && !allEnded && s.Now.Sub(x.Attempt.StartedAt) > timeout:
 		m.Stop = StopTimeout

@@ -237,7 +237,7 @@ func TestObserve(t *testing.T) {
 			sc.unplaced(0)
 			sc.x.Launch.DispatchedAt = noon.Add(-PlaceLimit - time.Second)
 			sc.s.Why = "of 2 nodes 2 have too little memory"
-		}, "stop gang limit, as Nomad has not placed it within 1m0s: of 2 nodes 2 have too little memory"},
+		}, "stop placing limit, as Nomad has not placed it within 1m0s: of 2 nodes 2 have too little memory"},
 		{"not placed in time, and Nomad was not looked at since", 1, func(sc *scene) {
 			sc.unplaced(0)
 			sc.x.Launch.DispatchedAt = noon.Add(-PlaceLimit - time.Second)
@@ -245,18 +245,29 @@ func TestObserve(t *testing.T) {
 		}, ""},
 		{"not placed in time, written down", 1, func(sc *scene) {
 			sc.unplaced(0)
-			sc.x.Launch.Stop, sc.x.Launch.StopAt = StopGang, noon.Add(-time.Second)
+			sc.x.Launch.Stop, sc.x.Launch.StopAt = StopUnplaced, noon.Add(-time.Second)
 		}, "stop the job"},
 		{"not placed in time, stopped", 1, func(sc *scene) {
 			sc.unplaced(0)
-			sc.x.Launch.Stop, sc.x.Launch.StopAt = StopGang, noon.Add(-time.Second)
+			sc.x.Launch.Stop, sc.x.Launch.StopAt = StopUnplaced, noon.Add(-time.Second)
 			sc.s.Job = &SeenJob{ID: "child", Status: "dead", Stopped: true}
 		}, "outcome gang (Nomad did not place every instance within 1m0s), queued, wait 2s, launch over"},
+		{"not placed in time, but then, stopped", 1, func(sc *scene) {
+			sc.unclaimed(0)
+			sc.x.Launch.Stop, sc.x.Launch.StopAt = StopUnplaced, noon.Add(-time.Second)
+			sc.s.Job.Stopped, sc.s.Job.Status = true, "dead"
+			sc.ended(0, "complete", 143)
+			sc.s.Allocs[0].Desired = "stop"
+		}, "outcome gang (Nomad did not place every instance within 1m0s), queued, wait 2s, launch over"},
+		{"not placed, and Nomad away for long", 1, func(sc *scene) {
+			sc.unplaced(0)
+			sc.x.Launch.DispatchedAt, sc.s.Seen = noon.Add(-time.Hour), noon.Add(-time.Hour+time.Second)
+		}, ""},
 		{"half a gang placed in time", 2, func(sc *scene) {
 			sc.unplaced(1)
 			sc.x.Launch.DispatchedAt = noon.Add(-PlaceLimit - time.Second)
 			sc.x.Launch.Instances[0].Phase = PhasePeers
-		}, "stop gang limit, as Nomad has not placed it within 1m0s"},
+		}, "stop placing limit, as Nomad has not placed it within 1m0s"},
 		{"half a gang claimed in time", 2, func(sc *scene) {
 			sc.unclaimed(1)
 			sc.x.Launch.DispatchedAt = noon.Add(-6 * time.Minute)

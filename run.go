@@ -109,16 +109,17 @@ type StopReason string
 
 // The reasons to stop.
 const (
-	StopCancel   StopReason = "cancel"     // the user asked
-	StopTimeout  StopReason = "time limit" // the command took longer than the limit
-	StopSibling  StopReason = "sibling"    // another instance of the gang ended badly
-	StopGang     StopReason = "gang limit" // not every instance placed or claimed in time
-	StopLost     StopReason = "node lost"  // a node is gone
-	StopEvicted  StopReason = "evicted"    // a provider takes a node back soon
-	StopShrink   StopReason = "shrink"     // its cluster becomes smaller, and is not to keep it
-	StopDrain    StopReason = "drain"      // a node is taken out of service
-	StopOperator StopReason = "operator"   // the Nomad job was stopped by hand
-	StopParent   StopReason = "parent"     // the parent was cancelled
+	StopCancel   StopReason = "cancel"        // the user asked
+	StopTimeout  StopReason = "time limit"    // the command took longer than the limit
+	StopSibling  StopReason = "sibling"       // another instance of the gang ended badly
+	StopUnplaced StopReason = "placing limit" // Nomad did not place every instance in time
+	StopGang     StopReason = "gang limit"    // not every instance claimed in time
+	StopLost     StopReason = "node lost"     // a node is gone
+	StopEvicted  StopReason = "evicted"       // a provider takes a node back soon
+	StopShrink   StopReason = "shrink"        // its cluster becomes smaller, and is not to keep it
+	StopDrain    StopReason = "drain"         // a node is taken out of service
+	StopOperator StopReason = "operator"      // the Nomad job was stopped by hand
+	StopParent   StopReason = "parent"        // the parent was cancelled
 )
 
 // cancelled says why a run that was stopped for the reason is cancelled.

@@ -260,7 +260,7 @@ func TestIdleLoss(t *testing.T) {
 	p.ends(p.submit("command: 'true'\ncompute: lost\nresources: {instance_count: 2}\n"), muster.RunSucceeded)
 	p.muster("cluster", "evict", "lost", "--nodes", "2", "--notice", "4s")
 	p.eventually("both to be gone", func() bool { c := p.cluster("lost"); return c.Nodes == 0 && c.Wanted.Nodes == 0 }, p.clusterStory("lost"))
-	time.Sleep(3 * time.Second) // the autoscaler looks every second
+	time.Sleep(6 * time.Second) // the autoscaler looks every second, and a node takes some to come
 	if events := p.muster("cluster", "events", "lost"); strings.Count(events, "has come") != 2 || p.cluster("lost").Nodes != 0 {
 		t.Errorf("another node came:\n%s", events)
 	}

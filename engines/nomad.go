@@ -126,7 +126,7 @@ advertise {
   serf = "127.0.0.1"
 }
 
-# All of it is on the loopback: by itself the client looks for a default route, and
+# What it offers is on the loopback: by itself the client looks for a default route, and
 # does not start where this machine is on no network, or has no program "ip".
 client {
   enabled           = true

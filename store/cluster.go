@@ -288,9 +288,11 @@ func (t *tx) keepFates(ctx context.Context, c *muster.Cluster, before, now muste
 	if taken == 0 || c.Wanted == nil {
 		return nil
 	}
-	c.Wanted.Nodes = max(0, c.Wanted.Nodes-taken)
-	_, err := t.exec(ctx, `UPDATE clusters SET wanted = ? WHERE name = ?`, toJSON(c.Wanted), cluster)
-	return err
+	less := muster.Wanted{Nodes: max(0, c.Wanted.Nodes-taken), Reason: fmt.Sprintf("%s less: announced to be taken, and gone", muster.Counted(taken, "node")), At: t.now.UTC().Truncate(time.Microsecond)}
+	if less.Nodes == c.Wanted.Nodes {
+		return nil
+	}
+	return t.want(ctx, c, less)
 }
 
 // machines reads what a provider said last.

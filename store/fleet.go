@@ -201,15 +201,17 @@ func (g *ledger) Publish(ctx context.Context, cluster string, old *muster.Wanted
 		if old != nil && c.Wanted != nil && old.Nodes != c.Wanted.Nodes {
 			return muster.Errorf(muster.CodeConflict, "a node of cluster %s was taken meanwhile", cluster)
 		}
-		message := fmt.Sprintf("it shall have %s: %s", muster.Counted(w.Nodes, "node"), w.Reason)
-		if c.Wanted != nil && c.Wanted.Nodes == w.Nodes {
-			message = ""
-		}
-		if _, err := t.exec(ctx, `UPDATE clusters SET wanted = ? WHERE name = ?`, toJSON(w), cluster); err != nil || message == "" {
-			return err
-		}
-		return t.clusterEvent(ctx, cluster, muster.Event{Kind: muster.EventCluster, Message: message, Actor: scheduler})
+		return t.want(ctx, c, w)
 	})
+}
+
+// want writes how many nodes a cluster shall have, and tells of it where that is
+// another number.
+func (t *tx) want(ctx context.Context, c *muster.Cluster, w muster.Wanted) error {
+	if _, err := t.exec(ctx, `UPDATE clusters SET wanted = ? WHERE name = ?`, toJSON(w), c.Name); err != nil || c.Wanted != nil && c.Wanted.Nodes == w.Nodes {
+		return err
+	}
+	return t.clusterEvent(ctx, c.Name, muster.Event{Kind: muster.EventCluster, Message: fmt.Sprintf("it shall have %s: %s", muster.Counted(w.Nodes, "node"), w.Reason), Actor: scheduler})
 }
 
 // KeepUnready remembers that nodes which were wanted did not join, or cannot be used.

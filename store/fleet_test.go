@@ -162,8 +162,11 @@ func TestTakenIsNotWanted(t *testing.T) {
 		report()
 		c, err := s.FindCluster(t.Context(), "e")
 		must(t, err)
-		if (c.Wanted.Nodes == 0) != announced {
-			t.Errorf("announced: %v, and %d are wanted", announced, c.Wanted.Nodes)
+		if (c.Wanted.Nodes == 0) != announced || c.Wanted.At.After(old.At) != announced {
+			t.Errorf("announced: %v, and %+v is wanted", announced, c.Wanted)
+		}
+		if told := happened(t, s, "e"); strings.Contains(told, "it shall have 0 nodes: 1 node less: announced to be taken, and gone") != announced {
+			t.Errorf("announced: %v, and it is told: %s", announced, told)
 		}
 		err = g.Publish(t.Context(), "e", old, muster.Wanted{Nodes: 1, Reason: "of before", At: time.Now()}, nil)
 		if (muster.CodeOf(err) == muster.CodeConflict) != announced {

@@ -12,7 +12,9 @@ import (
 // scheduler is the actor of what the leader decides.
 const scheduler = "scheduler"
 
-// Backlog returns the waiting runs and the launches that hold capacity.
+// Backlog returns the waiting runs and the launches that hold capacity. Clusters are
+// read before nodes: a number that is lowered in between makes void what is decided
+// by the old one, see Publish.
 func (g *ledger) Backlog(ctx context.Context) (*muster.Backlog, error) {
 	b := &muster.Backlog{Waiting: map[string][]muster.Waiting{}}
 	var err error

@@ -112,6 +112,14 @@ func TestRoomOfWhatIsNotPlaced(t *testing.T) {
 		{"the next is of another pool", []muster.SeenAlloc{on("one", "b")}, []*muster.Launch{launch("one", "a"), launch("two", "b")},
 			func(s *muster.Sight, _ []*muster.Launch) { s.Nodes[0].Pool = "other" }, "a0 b1 c1"},
 		{"a gang's stay apart", []muster.SeenAlloc{on("one", "b")}, []*muster.Launch{launch("one", "c"), launch("two", "a", "b")}, nil, "a1 b1 c1"},
+		{"its own place is closed", []muster.SeenAlloc{}, []*muster.Launch{launch("two", "b")},
+			func(s *muster.Sight, _ []*muster.Launch) { s.Nodes[1].Eligible = false }, "a1 b0 c0"},
+		{"its own node is gone", []muster.SeenAlloc{}, []*muster.Launch{launch("two", "gone")}, nil, "a1 b0 c0"},
+		{"a gang's stay apart where one node has room for both", []muster.SeenAlloc{on("one", "a"), on("three", "b")}, []*muster.Launch{launch("one", "a"), launch("three", "b"), launch("two", "a", "b")},
+			func(s *muster.Sight, _ []*muster.Launch) { s.Nodes[2].Total = need.Add(need) }, "a1 b2 c1"},
+		{"a gang's have changed places", []muster.SeenAlloc{on("two", "b")}, []*muster.Launch{launch("two", "a", "b")}, nil, "a1 b1 c0"},
+		{"one in use goes before an empty one", []muster.SeenAlloc{on("one", "b"), on("three", "c")}, []*muster.Launch{launch("one", "a"), launch("three", "c"), launch("two", "b")},
+			func(s *muster.Sight, _ []*muster.Launch) { s.Nodes[2].Total = need.Add(need) }, "a0 b1 c2"},
 		{"no room is left", []muster.SeenAlloc{on("one", "a"), on("two", "b"), on("three", "c")}, []*muster.Launch{launch("one", "a"), launch("two", "b"), launch("three", "c"), launch("four", "a")}, nil, "a2 b1 c1"},
 	} {
 		s := &muster.Sight{Allocs: c.allocs}

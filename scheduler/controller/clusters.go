@@ -107,7 +107,10 @@ func (f *fleet) turn(ctx context.Context) error {
 	shrunk := errors.Join(f.shrink(ctx), f.drill(ctx))
 	leaving, left := f.leave(ctx)
 	missed := f.miss(ctx)
-	if err := f.publish(ctx, leaving); err != nil {
+	if err := f.publish(ctx, leaving); muster.CodeOf(err) == muster.CodeConflict && !errors.Is(err, muster.ErrNotLeader) {
+		f.ring("admit") // a node was taken meanwhile
+		return errors.Join(recorded, shrunk, left, missed)
+	} else if err != nil {
 		return errors.Join(recorded, shrunk, left, missed, err)
 	}
 	f.expect()
@@ -216,10 +219,11 @@ func (f *fleet) publish(ctx context.Context, leaving []muster.NodeRecord) error 
 			nodes--
 		}
 	}
+	reason := f.scale.Reason
 	if f.cluster.Deleting && f.tells() { // its provider takes only those that leave
-		nodes = 0
+		nodes, reason = 0, "it is being deleted"
 	}
-	w := muster.Wanted{Nodes: max(nodes, 0), Reason: f.scale.Reason, At: f.now.UTC().Truncate(time.Microsecond)}
+	w := muster.Wanted{Nodes: max(nodes, 0), Reason: reason, At: f.now.UTC().Truncate(time.Microsecond)}
 	if old != nil && old.Nodes == w.Nodes {
 		w.At = old.At
 	}

@@ -187,7 +187,9 @@ type fakeLedger struct {
 	turns         int // of the admit loop
 	applied       []time.Time
 	notes         []string
-	let           bool     // a node was published as leaving
+	conflicts     int
+	onPublish     func()   // called once, before a number is published
+	left          bool     // a node was published as leaving
 	numbers       []int    // that were published since
 	whys          []string // why launches are told to stop
 	forsaken      []string // namespaces
@@ -268,12 +270,20 @@ func (g *termLedger) ForgetNodes(_ context.Context, nodes []muster.NodeRecord) e
 	return err
 }
 
-func (g *termLedger) Publish(_ context.Context, _ string, _ *muster.Wanted, w muster.Wanted, leaving []muster.NodeRecord) error {
+func (g *termLedger) Publish(_ context.Context, _ string, old *muster.Wanted, w muster.Wanted, leaving []muster.NodeRecord) error {
 	err := g.enter()
 	defer g.mu.Unlock()
+	if f := g.onPublish; f != nil {
+		g.onPublish = nil
+		f()
+	}
+	if old != nil && g.cluster.Wanted.Nodes != old.Nodes {
+		g.conflicts++
+		return muster.Errorf(muster.CodeConflict, "a node was taken meanwhile")
+	}
 	g.cluster.Wanted = &w
-	g.let = g.let || len(leaving) > 0
-	if g.let {
+	g.left = g.left || len(leaving) > 0
+	if g.left {
 		g.numbers = append(g.numbers, w.Nodes)
 	}
 	for _, n := range leaving {

@@ -102,8 +102,24 @@ func TestDeletedWantsNone(t *testing.T) {
 		l.ledger.cluster.Deleting = true
 		l.run()
 		l.after(5*time.Second, func() {
-			if !l.ledger.let || slices.ContainsFunc(l.ledger.numbers, func(n int) bool { return n != 0 }) {
-				t.Errorf("leaving: %v, and the numbers since are %v", l.ledger.let, l.ledger.numbers)
+			if !l.ledger.left || slices.ContainsFunc(l.ledger.numbers, func(n int) bool { return n != 0 }) {
+				t.Errorf("leaving: %v, and the numbers since are %v", l.ledger.left, l.ledger.numbers)
+			}
+		})
+	})
+}
+
+// TestLoweredMeanwhile holds that a number which was lowered while another was decided
+// stays, until the next look has seen why.
+func TestLoweredMeanwhile(t *testing.T) {
+	bubble(t, 0, func(l *lab) {
+		elastic(l)
+		l.ledger.cluster.Wanted = &muster.Wanted{Nodes: 3, Reason: "of before"}
+		l.ledger.onPublish = func() { l.ledger.cluster.Wanted = &muster.Wanted{Nodes: 2, Reason: "one was taken"} }
+		l.run()
+		l.after(time.Second, func() {
+			if _, w := l.kept(); w.Nodes != 1 || l.ledger.conflicts != 1 {
+				t.Errorf("after %d conflicts %+v is wanted", l.ledger.conflicts, w)
 			}
 		})
 	})

@@ -217,8 +217,8 @@ func (n *Nomad) forget(namespace, jobID string) {
 	delete(n.registered, namespace+"/"+jobID)
 }
 
-// WhyUnplaced reads the newest evaluation of a dispatched job that is not done, or
-// found no room.
+// WhyUnplaced reads the newest evaluation of a dispatched job that found no room,
+// or else the newest that is not done.
 func (n *Nomad) WhyUnplaced(ctx context.Context, namespace, childID string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.limit)
 	defer cancel()
@@ -228,13 +228,13 @@ func (n *Nomad) WhyUnplaced(ctx context.Context, namespace, childID string) (str
 	}
 	slices.SortFunc(evals, func(a, b *api.Evaluation) int { return cmp.Compare(b.ModifyIndex, a.ModifyIndex) })
 	for _, e := range evals {
-		for _, m := range e.FailedTGAllocs {
-			return whyFailed(m), nil
+		for _, group := range slices.Sorted(maps.Keys(e.FailedTGAllocs)) {
+			return whyFailed(e.FailedTGAllocs[group]), nil
 		}
 	}
 	for _, e := range evals {
 		if e.Status != api.EvalStatusComplete {
-			return strings.TrimSpace(fmt.Sprintf("its evaluation is %s %s", e.Status, e.StatusDescription)), nil
+			return strings.TrimSuffix(fmt.Sprintf("its evaluation is %s: %s", e.Status, e.StatusDescription), ": "), nil
 		}
 	}
 	return "", nil
