@@ -79,7 +79,7 @@ func decide(v view) plan {
 		if do != "" {
 			p.acts[m.name] = do
 		}
-		if do != actBury && do != actGiveUp && !v.leaves(m.name) && !v.announced(m.name) {
+		if announced, _ := v.evicts(m.name); do != actBury && do != actGiveUp && !v.leaves(m.name) && !announced {
 			p.have++
 		}
 	}
@@ -101,24 +101,24 @@ func (v view) leaves(name string) bool {
 	return v.scaling != nil && slices.Contains(v.scaling.Leaving, name)
 }
 
-// announced reports whether a machine's loss is rehearsed, now or later.
-func (v view) announced(name string) bool {
-	return v.scaling != nil && slices.ContainsFunc(v.scaling.Evict, func(e muster.Eviction) bool { return e.Machine == name })
-}
-
-// evicts reports whether a machine's loss is rehearsed, and due.
-func (v view) evicts(name string) bool {
-	return v.scaling != nil && slices.ContainsFunc(v.scaling.Evict, func(e muster.Eviction) bool { return e.Machine == name && !e.At.After(v.now) })
+// evicts reports whether a machine's loss is rehearsed, and whether it is due.
+func (v view) evicts(name string) (announced, due bool) {
+	if v.scaling == nil {
+		return false, false
+	}
+	at := slices.IndexFunc(v.scaling.Evict, func(e muster.Eviction) bool { return e.Machine == name })
+	return at >= 0, at >= 0 && !v.scaling.Evict[at].At.After(v.now)
 }
 
 // fate says what becomes of one machine, whatever number is wanted. A client that
 // we have taken down ourselves has not died.
 func (v view) fate(m sight) act {
 	starting := m.state == muster.MachineStarting
+	_, taken := v.evicts(m.name)
 	switch {
 	case m.started && !m.alive && !m.moving && !m.reboot:
 		return actBury
-	case v.evicts(m.name):
+	case taken:
 		return actEvict
 	case v.leaves(m.name):
 		return v.stop()
