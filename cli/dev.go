@@ -111,8 +111,8 @@ func devConfig(c *cli.Context) (conf dev.Config, bin string, err error) {
 	if c.Bool("ephemeral") && c.String("data-dir") != "" {
 		return conf, "", muster.Errorf(muster.CodeInvalid, "--ephemeral and --data-dir exclude each other").WithCure("leave one out")
 	}
-	if n := c.Int("gpu-shares"); n != 0 && (n < 2 || n > 64) {
-		return conf, "", muster.Errorf(muster.CodeInvalid, "--gpu-shares is %d", n).WithCure("give 2 to 64, or leave it out for whole GPUs")
+	if n := c.Int("gpu-shares"); n != 0 && (n < 2 || n > muster.MaxShares) {
+		return conf, "", muster.Errorf(muster.CodeInvalid, "--gpu-shares is %d", n).WithCure("give 2 to %d, or leave it out for whole GPUs", muster.MaxShares)
 	}
 	self, err := os.Executable()
 	if err != nil {
