@@ -85,25 +85,27 @@ func updateCluster(c *cli.Context) error {
 		if name := c.Args().First(); name != "" && file.Request.Name != name {
 			return muster.Errorf(muster.CodeInvalid, "%s is of cluster %s, and %s is to be changed", c.String("file"), file.Request.Name, name).At("file")
 		}
-		if err := sameCluster(c, file); err != nil {
-			return err
-		}
 		change = file.Change().Over(change)
 	}
-	if change.Empty() {
-		return muster.Errorf(muster.CodeInvalid, "nothing is to be changed").WithCure("name what by a flag, such as --max 8; --help lists them")
-	}
-	return placedInFile(c, changeCluster(c, change), file)
-}
-
-// sameCluster refuses a file that says another thing of a cluster than it is, where
-// that cannot be changed.
-func sameCluster(c *cli.Context, file *jobfile.Compute) error {
 	api, name, err := aboutNamed(c)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
+	if file != nil {
+		if err := sameCluster(c, api, name, file); err != nil {
+			return err
+		}
+	}
+	if change.Empty() {
+		return muster.Errorf(muster.CodeInvalid, "nothing is to be changed").WithCure("name what by a flag, such as --max 8; --help lists them")
+	}
+	return placedInFile(c, changeCluster(c, api, name, change), file)
+}
+
+// sameCluster refuses a file that says another thing of a cluster than it is, where
+// that cannot be changed.
+func sameCluster(c *cli.Context, api *client.Client, name string, file *jobfile.Compute) error {
 	k, err := api.Cluster(c.Context, name)
 	if err != nil {
 		return err
@@ -119,7 +121,14 @@ func sameCluster(c *cli.Context, file *jobfile.Compute) error {
 
 // pauseCluster stops a cluster, or lets it go on.
 func pauseCluster(paused bool) cli.ActionFunc {
-	return func(c *cli.Context) error { return changeCluster(c, muster.ClusterChange{Paused: &paused}) }
+	return func(c *cli.Context) error {
+		api, name, err := aboutNamed(c)
+		if err != nil {
+			return err
+		}
+		defer api.Close()
+		return changeCluster(c, api, name, muster.ClusterChange{Paused: &paused})
+	}
 }
 
 // aboutNamed reads the one argument of a verb about a cluster or node, its name,
@@ -133,13 +142,8 @@ func aboutNamed(c *cli.Context) (api *client.Client, name string, err error) {
 	return api, args[0], err
 }
 
-// changeCluster changes the cluster that the argument names.
-func changeCluster(c *cli.Context, change muster.ClusterChange) error {
-	api, name, err := aboutNamed(c)
-	if err != nil {
-		return err
-	}
-	defer api.Close()
+// changeCluster changes a cluster, and shows it.
+func changeCluster(c *cli.Context, api *client.Client, name string, change muster.ClusterChange) error {
 	k, err := api.UpdateCluster(c.Context, name, change)
 	if err != nil {
 		return err
