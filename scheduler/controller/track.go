@@ -10,7 +10,7 @@ import (
 )
 
 // deadlines is how often live launches are looked at for limits that pass
-// without an event: gang limit, fence, grace time.
+// without an event: placing, gang limit, fence, grace time.
 const deadlines = 2 * time.Second
 
 // copyPatience is how long a copy of a child that somebody dispatched may take
